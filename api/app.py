@@ -1,0 +1,132 @@
+"""The composition root of the HTTP side: `gunicorn 'api.app:create_app()'`."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable
+from typing import NoReturn
+
+from flask import Flask, Response, request
+from flask_openapi3.models.info import Info
+from flask_openapi3.openapi import OpenAPI
+from pydantic import ValidationError
+from werkzeug.routing import BaseConverter
+
+from api import auth, errors, files, health, jobs, limits, submissions, tasks, web
+from api.bodies import MemoryRequest
+from api.events import Watcher
+from api.services import Hinter, Services, extensions
+from api.settings import ApiSettings
+from shared import telemetry
+from shared.blobs import BlobStore
+from shared.database import Database
+from shared.queue import Hints, make_celery
+from shared.settings import read
+from shared.store import JobStore
+
+_SUMMARY = """\
+Durable, batched, cross-modal jobs over images and text. Submit a job, keep its id, poll it; what was answered
+with 202 is never lost. Every error is an RFC 9457 problem whose `code` never changes its meaning."""
+
+#: Threads that waiting requests may not take.
+_FREE_THREADS = 4
+#: To the database, per process; a request that waits for a job holds none.
+_CONNECTIONS = 8
+
+
+class _JobIdConverter(BaseConverter):
+    regex = "job_[0-9a-f]{32}"
+
+
+class _FileIdConverter(BaseConverter):
+    regex = "[0-9a-f]{64}"
+
+
+def create_app(
+    settings: ApiSettings | None = None, *, hints: Callable[[ApiSettings], Hinter] | None = None
+) -> Flask:
+    """Put the HTTP side together.
+
+    Args:
+        settings: read from the environment when absent, and then logs are configured as well.
+        hints: how to open the queue; Celery on Redis when absent.
+
+    Raises:
+        BadConfiguration: a setting cannot be used, or would serve the network without keys.
+    """
+    if settings is None:
+        settings = read(ApiSettings)
+        telemetry.configure(settings.log_level, settings.log_format, "api")
+    auth.require_safe_bind(settings)
+    app = OpenAPI(
+        "api",
+        info=Info(title="Iconotext", version="1", description=_SUMMARY),
+        doc_ui=False,
+        static_folder=None,
+        validation_error_callback=_refuse_parameters,
+    )
+    house = _compose(settings, hints or _celery_hints)
+    app.request_class = MemoryRequest
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
+    app.extensions.update(extensions(house))
+    _install_routes(app)
+    _install_rules(app, settings)
+    return app
+
+
+def _compose(settings: ApiSettings, open_hints: Callable[[ApiSettings], Hinter]) -> Services:
+    """Open what the routes work with, and see to its end."""
+    database = Database(
+        settings.resolved_database_url,
+        application="iconotext-api",
+        pool_size=min(settings.api_threads, _CONNECTIONS),
+    )
+    store = JobStore(database, lease=settings.lease, max_attempts=settings.max_attempts)
+    seats = max(1, settings.api_threads - _FREE_THREADS)
+    watcher = Watcher(store, interval=settings.api_watch_interval, seats=seats)
+    hints = open_hints(settings)
+
+    def close() -> None:
+        watcher.close()
+        hints.close()
+        database.close()
+
+    atexit.register(close)
+    return Services(
+        settings=settings,
+        store=store,
+        blobs=BlobStore(settings.resolved_blob_url),
+        hints=hints,
+        watcher=watcher,
+        close=close,
+    )
+
+
+def _celery_hints(settings: ApiSettings) -> Hinter:
+    return Hints(make_celery(settings), settings)
+
+
+def _install_routes(app: OpenAPI) -> None:
+    # Two slashes are not one: such a path is unknown, like any other.
+    app.url_map.merge_slashes = False
+    app.url_map.converters.update(job=_JobIdConverter, file=_FileIdConverter)
+    for room in (jobs, files, tasks, health):
+        app.register_api(room.routes)
+    app.register_blueprint(web.routes)
+
+
+def _install_rules(app: Flask, settings: ApiSettings) -> None:
+    errors.install(app)
+    limits.cap_bodies(app, settings.limits)
+    auth.guard(app, settings)
+    app.after_request(_label)
+    app.after_request(web.add_security_headers)
+
+
+def _label(response: Response) -> Response:
+    response.headers["X-Request-Id"] = errors.request_id()
+    return response
+
+
+def _refuse_parameters(error: ValidationError) -> NoReturn:
+    raise errors.refusal(submissions.faults(error, request.args.to_dict())) from error

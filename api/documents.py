@@ -1,0 +1,171 @@
+"""The OpenAPI 3.1 document: what the routes declare, completed with the bodies of each task.
+
+flask-openapi3 collects paths and parameters. Bodies and answers are written here from the same pydantic
+models, because its schema objects know one name per class, and tasks may call their classes alike.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any, Literal
+
+from flask_openapi3.openapi import OpenAPI
+from pydantic import BaseModel
+
+from api import answers
+from api.errors import STATUS
+from api.submissions import Submission
+from shared.errors import every_error
+from shared.schemas import catalogue
+from shared.schemas.base import TaskSchema
+
+_COMPONENTS = "#/components/schemas/"
+_ANSWERS = (
+    answers.Problem, answers.Job, answers.JobSummary, answers.JobPage, answers.File, answers.Catalogue,
+    answers.Readiness, answers.Liveness,
+)  # fmt: skip
+
+
+def answer(description: str, component: str, **headers: str) -> dict[str, Any]:
+    """Return the OpenAPI response that holds a component as JSON; headers by name, `_` for `-`."""
+    return {
+        "description": description,
+        "content": {"application/json": {"schema": {"$ref": _COMPONENTS + component}}},
+        "headers": {
+            name.replace("_", "-"): {"description": text, "schema": {"type": "string"}}
+            for name, text in headers.items()
+        },
+    }
+
+
+def complete(app: OpenAPI) -> dict[str, Any]:
+    """Return the whole document."""
+    document = deepcopy(app.api_doc)
+    schemas = _schemas()
+    document["components"] = {"schemas": schemas}
+    schemas["Problem"]["properties"]["code"]["enum"] = sorted(STATUS)
+    for path in document["paths"].values():
+        for operation in path.values():
+            # The library adds its own 422 to whatever declares none.
+            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                del operation["responses"]["422"]
+            operation["requestBody"] = _BODIES.get(operation["operationId"], dict)()
+            if not operation["requestBody"]:
+                del operation["requestBody"]
+            operation.setdefault("parameters", []).extend(_headers(operation["operationId"]))
+    return document
+
+
+def error_codes() -> list[tuple[str, int, str]]:
+    """Return every code an answer or a failed job may carry, with its status and its class's own words."""
+    words = {kind.code: (kind.__doc__ or "").strip().partition("\n")[0] for kind in every_error()}
+    return [(code, status, words.get(code, "")) for code, status in sorted(STATUS.items())]
+
+
+def _schemas() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for model in _ANSWERS:
+        found |= _component(model.__name__, model, mode="serialization")
+    for task, schema in catalogue().items():
+        found |= _component(f"{task}.Input", schema.input, prefix=f"{task}.")
+        found |= _component(f"{task}.Result", schema.result, prefix=f"{task}.", mode="serialization")
+        found |= _submission(task, schema)
+    found["Submission"] = {
+        "oneOf": [{"$ref": f"{_COMPONENTS}{task}.Submission"} for task in catalogue()],
+        "discriminator": {
+            "propertyName": "task",
+            "mapping": {task: f"{_COMPONENTS}{task}.Submission" for task in catalogue()},
+        },
+    }
+    result = found["Job"]["properties"]["result"]
+    result["anyOf"] = [*({"$ref": f"{_COMPONENTS}{task}.Result"} for task in catalogue()), {"type": "null"}]
+    return found
+
+
+def _submission(task: str, schema: TaskSchema) -> dict[str, Any]:
+    name = f"{task}.Submission"
+    found = _component(name, Submission)
+    found[name]["description"] = schema.summary
+    found[name]["properties"]["task"] = {"const": task}
+    found[name]["properties"]["input"] = {"$ref": f"{_COMPONENTS}{task}.Input"}
+    found[name]["examples"] = [{"task": task, "input": dict(schema.example)}]
+    return found
+
+
+def _component(
+    name: str,
+    model: type[BaseModel],
+    *,
+    prefix: str = "",
+    mode: Literal["validation", "serialization"] = "validation",
+) -> dict[str, Any]:
+    """Return a model's schema under `name`, and its parts under their own names behind `prefix`."""
+    schema = model.model_json_schema(ref_template=f"{_COMPONENTS}{prefix}{{model}}", mode=mode)
+    parts = {f"{prefix}{part}": body for part, body in schema.pop("$defs", {}).items()}
+    return {**parts, name: schema}
+
+
+def _headers(operation_id: str) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
+        for name, text in _HEADERS.get(operation_id, {}).items()
+    ]
+
+
+def _job_body() -> dict[str, Any]:
+    schema = {"$ref": f"{_COMPONENTS}Submission"}
+    examples = {
+        task: {"summary": schema_.summary, "value": {"task": task, "input": dict(schema_.example)}}
+        for task, schema_ in catalogue().items()
+    }
+    form = {
+        "type": "object",
+        "required": ["request"],
+        "properties": {"request": schema},
+        "additionalProperties": {"type": "string", "contentMediaType": "application/octet-stream"},
+    }
+    return {
+        "required": True,
+        "description": (
+            "JSON, with images as base64 (`data`) or as ids of uploaded files (`file`); or multipart, with "
+            "the same JSON in the part `request` and the images in parts that its refs name (`part`)."
+        ),
+        "content": {
+            "application/json": {"schema": schema},
+            "multipart/form-data": {
+                "schema": form,
+                "examples": {
+                    task: {
+                        "summary": example["summary"],
+                        "value": {"request": example["value"], "photo": "(the file)"},
+                    }
+                    for task, example in examples.items()
+                },
+                "encoding": {"request": {"contentType": "application/json"}},
+            },
+        },
+    }
+
+
+def _file_body() -> dict[str, Any]:
+    binary = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
+    form = {"type": "object", "properties": {"file": binary["schema"]}, "required": ["file"]}
+    return {
+        "required": True,
+        "description": "The bytes as they are, or multipart with one file.",
+        "content": {
+            "image/*": binary,
+            "application/octet-stream": binary,
+            "multipart/form-data": {"schema": form},
+        },
+    }
+
+
+_DOWNLOAD_HEADERS = {"Range": "One range of bytes.", "If-None-Match": "The `ETag` of the bytes you have."}
+_HEADERS = {
+    "create_job": {"Prefer": "`wait=N`: answer when the job has ended, after N seconds at most (RFC 7240)."},
+    "get_job": {"If-None-Match": "The `ETag` of the version you have."},
+    "get_file_content": _DOWNLOAD_HEADERS,
+    "get_artifact": _DOWNLOAD_HEADERS,
+}
+_BODIES = {"create_job": _job_body, "create_file": _file_body}

@@ -1,0 +1,188 @@
+"""Every error as an RFC 9457 problem, and the one table from code to HTTP status."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from flask import Flask, Response, g, request
+from pydantic import BaseModel
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
+
+from shared.errors import IconotextError, InvalidRequest, MalformedBody, Problem
+
+log = structlog.get_logger()
+
+PROBLEM_TYPE = "application/problem+json"
+
+#: Code -> status. The first part are the codes of `shared.errors`; a job may store them as well.
+STATUS: Mapping[str, int] = {
+    "malformed_body": 400,
+    "unauthorized": 401,
+    "not_found": 404,
+    "body_too_large": 413,
+    "file_too_large": 413,
+    "unsupported_media_type": 415,
+    "invalid_request": 422,
+    "unknown_task": 422,
+    "unknown_head": 422,
+    "file_not_found": 422,
+    "image_refused": 422,
+    "image_not_recognized": 422,
+    "image_format_forbidden": 422,
+    "image_too_large": 422,
+    "image_corrupt": 422,
+    "image_undecodable": 422,
+    "internal": 500,
+    "bad_configuration": 500,
+    "model_unavailable": 500,
+    "model_failed": 500,
+    "timeout": 500,
+    "attempts_exhausted": 500,
+    "lease_lost": 500,
+    "store_unavailable": 503,
+    "blobs_unavailable": 503,
+    "queue_unavailable": 503,
+    "model_out_of_memory": 503,
+    "decoder_failed": 503,
+    # What only HTTP knows.
+    "bad_request": 400,
+    "origin_not_allowed": 403,
+    "method_not_allowed": 405,
+    "not_acceptable": 406,
+    "range_not_satisfiable": 416,
+    "host_not_allowed": 421,
+}
+
+#: The code of an error that werkzeug raises.
+_CODE_OF_STATUS = {
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    416: "range_not_satisfiable",
+}
+#: Faults listed in one answer; a request with more learns of the rest after fixing these.
+_LISTED = 100
+#: Seconds after which a retry is worth it when a part of the service does not answer.
+_RETRY_S = 2
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class Refused(Exception):
+    """A request refused for what only HTTP knows of it, by one of the codes above."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def request_id() -> str:
+    """Return this request's id: the caller's `X-Request-Id` when sane, else a new one."""
+    if "request_id" not in g:
+        given = request.headers.get("X-Request-Id", "")
+        g.request_id = given if _SANE_REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+    return str(g.request_id)
+
+
+def refusal(problems: Sequence[Problem]) -> InvalidRequest:
+    """Return the error for one or more faults: the class of their code when they agree on one."""
+    codes = {problem.code for problem in problems}
+    kind = InvalidRequest
+    if MalformedBody.code in codes:
+        kind = MalformedBody
+    elif len(codes) == 1:
+        kind = _request_errors().get(codes.pop(), InvalidRequest)
+    first = problems[0].message
+    message = first if len(problems) == 1 else f"{len(problems)} faults; the first: {first}"
+    return kind(message, problems)
+
+
+def pointer(path: Iterable[str | int]) -> str:
+    """Return the JSON pointer (RFC 6901) to a path."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def problem_response(code: str, message: str, problems: Sequence[Problem] = ()) -> Response:
+    """Return a problem document with the status of its code."""
+    document: dict[str, Any] = {
+        "type": f"/docs#{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": STATUS[code],
+        "detail": message,
+        "code": code,
+        "errors": [
+            {"pointer": problem.pointer, "code": problem.code, "detail": problem.message}
+            for problem in problems[:_LISTED]
+        ],
+        "request_id": request_id(),
+    }
+    response = Response(json.dumps(document), status=STATUS[code], content_type=PROBLEM_TYPE)
+    if STATUS[code] == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(_RETRY_S)
+    return response
+
+
+def answered(codes: Iterable[str]) -> dict[str | int, type[BaseModel] | dict[Any, Any] | None]:
+    """Return the OpenAPI responses of these codes, by status."""
+    by_status: dict[str, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(str(STATUS[code]), []).append(code)
+    return {
+        int(status): {
+            "description": "Problem, `code`: " + ", ".join(f"`{code}`" for code in sorted(found)),
+            "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status, found in sorted(by_status.items())
+    }
+
+
+def install(app: Flask) -> None:
+    """Answer every error of this app with a problem document."""
+    app.register_error_handler(IconotextError, _named)
+    app.register_error_handler(Refused, lambda error: problem_response(error.code, error.message))
+    app.register_error_handler(HTTPException, _of_werkzeug)
+    app.register_error_handler(Exception, _unforeseen)
+
+
+def _named(error: IconotextError) -> Response:
+    if STATUS[error.code] >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.warning("request failed", code=error.code, error=error.message, request_id=request_id())
+    return problem_response(error.code, error.message, getattr(error, "problems", ()))
+
+
+def _of_werkzeug(error: HTTPException) -> AnyResponse:
+    if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
+        # A redirect, or an answer that some code aborted with.
+        return error.get_response()
+    fallback = "internal" if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR else "bad_request"
+    code = _CODE_OF_STATUS.get(error.code, fallback)
+    response = problem_response(code, error.description or HTTPStatus(error.code).phrase)
+    for name, value in error.get_headers():
+        # `Allow` of a 405, `Content-Range` of a 416.
+        if name.lower() != "content-type":
+            response.headers[name] = value
+    return response
+
+
+def _unforeseen(error: Exception) -> Response:
+    log.error("request failed", exc_info=error, request_id=request_id())
+    return problem_response("internal", "something went wrong on our side; quote the request id")
+
+
+def _request_errors() -> dict[str, type[InvalidRequest]]:
+    found: dict[str, type[InvalidRequest]] = {}
+    pending: list[type[InvalidRequest]] = [InvalidRequest]
+    while pending:
+        kind = pending.pop()
+        found[kind.code] = kind
+        pending.extend(kind.__subclasses__())
+    return found

@@ -1,0 +1,55 @@
+"""Routes for whoever watches over the process."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from flask import Response, jsonify
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+
+from api.documents import answer
+from api.errors import answered
+from api.services import Hinter, services
+from shared.errors import QueueUnavailable
+
+routes = APIBlueprint("health", __name__, abp_tags=[Tag(name="Health", description="For probes")])
+
+#: A worker that has not been seen for this long is gone; it announces itself every few seconds.
+_WORKER_SEEN_WITHIN = timedelta(seconds=30)
+
+
+@routes.get("/livez", operation_id="livez", responses={200: answer("The process answers.", "Liveness")})
+def livez() -> Response:
+    """Tell that the process answers; asks nothing of anything else."""
+    return jsonify({"status": "ok"})
+
+
+@routes.get(
+    "/readyz",
+    operation_id="readyz",
+    description=(
+        "The database decides: without it nothing can be accepted (503). With the queue down, submits still "
+        "work and idle workers find the jobs by themselves (`degraded`)."
+    ),
+    responses={200: answer("Jobs are accepted.", "Readiness"), **answered(["store_unavailable"])},
+)
+def readyz() -> Response:
+    """Tell whether jobs are accepted."""
+    house = services()
+    house.store.ping()
+    queue = "ok" if _answers(house.hints) else "down"
+    checks = {
+        "database": "ok",
+        "queue": queue,
+        "workers": len(house.store.workers(seen_within=_WORKER_SEEN_WITHIN)),
+    }
+    return jsonify({"status": "ok" if queue == "ok" else "degraded", "checks": checks})
+
+
+def _answers(hints: Hinter) -> bool:
+    try:
+        hints.ping()
+    except QueueUnavailable:
+        return False
+    return True

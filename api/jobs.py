@@ -1,0 +1,262 @@
+"""Routes of jobs: submit, poll, list, cancel, fetch what they made."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from functools import cache
+from typing import Annotated, Any
+
+from flask import Response, request
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from api import snapshots
+from api.auth import tenant
+from api.bodies import read_submit
+from api.documents import answer
+from api.downloads import send
+from api.errors import answered, pointer, refusal
+from api.limits import DEFAULT_PAGE, LARGEST_PAGE
+from api.services import services
+from api.submissions import submit
+from shared.errors import NotFound, Problem
+from shared.jobs import Artifact, Job, JobId, JobState
+
+routes = APIBlueprint("jobs", __name__, abp_tags=[Tag(name="Jobs", description="Submit, poll, list, cancel")])
+
+#: Seconds after which a look at an unfinished job is worth it.
+_POLL_S = 1
+_LABEL = "label."
+#: RFC 7240. Digits are capped so that no number is too long to read.
+_PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
+
+_PlainText = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
+
+
+class JobPath(BaseModel):
+    job_id: str = Field(description="The id that the submit answered.")
+
+
+class ArtifactPath(JobPath):
+    name: str = Field(description="The artifact's name, as the job lists it.")
+
+
+class _Query(BaseModel):
+    @classmethod
+    @cache
+    def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]  # cached
+        # flask-openapi3 asks for it with every request.
+        return super().model_json_schema(*args, **options)
+
+
+class GetQuery(_Query):
+    model_config = ConfigDict(extra="forbid")
+
+    wait: float = Field(
+        default=0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds to wait for its end, at most 60; with `If-None-Match`: for a change.",
+    )
+
+
+def _states(texts: list[str]) -> list[str]:
+    states = [state for text in texts for state in text.split(",")]
+    for state in states:
+        if state not in set(JobState):
+            raise ValueError(f"there is no status {state[:100]!r}; there are {', '.join(JobState)}")
+    return states
+
+
+class ListQuery(_Query):
+    """Every other parameter must be a label filter, `label.<name>=<text>`."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, _PlainText]
+
+    status: Annotated[list[str], AfterValidator(_states)] = Field(
+        default_factory=list, description="One state or several, repeated or with commas."
+    )
+    task: Annotated[str, StringConstraints(max_length=100, pattern=r"^[A-Za-z0-9_-]*$")] = Field(
+        default="", description="Jobs of this task only."
+    )
+    created_after: AwareDatetime | None = Field(
+        default=None, description="RFC 3339, with an offset from UTC."
+    )
+    page_size: int = Field(
+        default=DEFAULT_PAGE, ge=1, description=f"A size over {LARGEST_PAGE} means {LARGEST_PAGE}."
+    )
+    page_token: Annotated[str, StringConstraints(max_length=512, pattern=r"^[!-~]*$")] = Field(
+        default="", description="`next_page_token` of the page before."
+    )
+
+    def label_filters(self) -> dict[str, str]:
+        """Return the wanted labels; raises `InvalidRequest` for a parameter that is none."""
+        others = self.model_extra or {}
+        strays = [
+            Problem(pointer((name,)), "unknown parameter") for name in others if not name.startswith(_LABEL)
+        ]
+        if strays:
+            raise refusal(strays)
+        return {name.removeprefix(_LABEL): text for name, text in others.items()}
+
+
+@routes.post(
+    "/v1/jobs",
+    operation_id="create_job",
+    responses={
+        200: answer("Ended in time.", "Job", Location="The job.", Preference_Applied="The wait."),
+        202: answer(
+            "Accepted: the job is stored, whatever happens next.",
+            "Job",
+            Location="The job.",
+            Retry_After="Seconds after which to look.",
+            Preference_Applied="The wait granted, when one was asked for.",
+        ),
+        **answered(
+            [
+                "malformed_body", "body_too_large", "file_too_large", "unsupported_media_type",
+                "invalid_request", "unknown_task", "unknown_head", "file_not_found",
+                "image_not_recognized", "image_format_forbidden", "image_too_large",
+                "store_unavailable", "blobs_unavailable",
+            ]
+        ),
+    },
+)  # fmt: skip
+def create_job() -> Response:
+    """Submit a job; `Prefer: wait=N` waits up to N seconds for its end."""
+    house = services()
+    job = submit(read_submit(request, house.settings.limits), tenant(), house)
+    return _accepted(job)
+
+
+@routes.get(
+    "/v1/jobs/<job:job_id>",
+    operation_id="get_job",
+    responses={
+        200: answer(
+            "The job as it is now.", "Job", ETag="Its version.", Retry_After="While it is not terminal."
+        ),
+        304: {"description": "Its version is still the one in `If-None-Match`."},
+        **answered(["invalid_request", "not_found", "store_unavailable", "blobs_unavailable"]),
+    },
+)
+def get_job(path: JobPath, query: GetQuery) -> Response:
+    """Poll a job, or wait for it."""
+    return _polled(_current(JobId(path.job_id), query.wait))
+
+
+@routes.get(
+    "/v1/jobs",
+    operation_id="list_jobs",
+    description="Further filters: `label.<name>=<text>`, one per label.",
+    responses={
+        200: answer("One page.", "JobPage"),
+        **answered(["invalid_request", "store_unavailable"]),
+    },
+)
+def list_jobs(query: ListQuery) -> Response:
+    """List jobs, newest first, without their results."""
+    found, next_page = services().store.list(
+        tenant(),
+        states=[JobState(state) for state in query.status],
+        task=query.task or None,
+        labels=query.label_filters(),
+        created_after=query.created_after,
+        page_size=min(query.page_size, LARGEST_PAGE),
+        after=query.page_token or None,
+    )
+    return _json(snapshots.listing(found, next_page))
+
+
+@routes.post(
+    "/v1/jobs/<job:job_id>/cancel",
+    operation_id="cancel_job",
+    responses={
+        200: answer("The job: `canceled`, or `canceling` until its worker stops, or ended before.", "Job"),
+        **answered(["not_found", "store_unavailable", "blobs_unavailable"]),
+    },
+)
+def cancel_job(path: JobPath) -> Response:
+    """Cancel a job; cancelling it again changes nothing."""
+    return _job(services().store.cancel(tenant(), JobId(path.job_id)))
+
+
+@routes.get(
+    "/v1/jobs/<job:job_id>/artifacts/<name>",
+    operation_id="get_artifact",
+    responses={
+        200: {"description": "The bytes.", "content": {"*/*": {}}},
+        206: {"description": "The range asked for.", "content": {"*/*": {}}},
+        304: {"description": "The bytes you have are the bytes."},
+        **answered(["not_found", "range_not_satisfiable", "store_unavailable", "blobs_unavailable"]),
+    },
+)
+def get_artifact(path: ArtifactPath) -> Response:
+    """Return a file that a job made."""
+    found = _artifact(services().store.get(tenant(), JobId(path.job_id)), path.name)
+    return send(found.file, found.media_type, found.name, services())
+
+
+def _current(job_id: JobId, wait_s: float) -> Job:
+    """Return the job, after waiting for news when there is none yet.
+
+    News is the job's end; for a caller who names the version it has (`If-None-Match`), any other version.
+    """
+    house = services()
+    job = house.store.get(tenant(), job_id, with_position=True)
+    timeout = min(timedelta(seconds=min(wait_s, 1e6)), house.settings.api_max_wait)
+    if not timeout or job.state.is_terminal:
+        return job
+    if request.if_none_match and not _is_known(job):
+        return job
+    house.watcher.wait(job_id, timeout, known=job.version if _is_known(job) else None)
+    return house.store.get(tenant(), job_id, with_position=True)
+
+
+def _polled(job: Job) -> Response:
+    response = _json(b"", status=304) if _is_known(job) else _job(job)
+    response.set_etag(str(job.version), weak=True)
+    response.headers["Cache-Control"] = "private, no-cache"
+    if not job.state.is_terminal:
+        response.headers["Retry-After"] = str(_POLL_S)
+    return response
+
+
+def _accepted(job: Job) -> Response:
+    """Answer a submit; by now the job is committed."""
+    asked = _PREFER_WAIT.search(",".join(request.headers.getlist("Prefer")))
+    if asked:
+        granted = min(timedelta(seconds=int(asked[1])), services().settings.api_max_wait)
+        services().watcher.wait(job.id, granted)
+        job = services().store.get(job.tenant, job.id)
+    response = _job(job)
+    response.status_code = 200 if job.state.is_terminal else 202
+    response.headers["Location"] = snapshots.href(job)
+    if asked:
+        response.headers["Preference-Applied"] = f"wait={int(granted.total_seconds())}"
+    if not job.state.is_terminal:
+        response.headers["Retry-After"] = str(_POLL_S)
+    return response
+
+
+def _is_known(job: Job) -> bool:
+    """Return whether the caller has this version; the position in the queue is not part of it."""
+    return request.if_none_match.contains_weak(str(job.version))
+
+
+def _artifact(job: Job, name: str) -> Artifact:
+    for artifact in job.artifacts:
+        if artifact.name == name:
+            return artifact
+    raise NotFound(f"the job has no artifact {name[:100]!r}")
+
+
+def _job(job: Job) -> Response:
+    return _json(snapshots.whole(job, services().blobs))
+
+
+def _json(body: bytes, *, status: int = 200) -> Response:
+    return Response(body, status=status, content_type="application/json")

@@ -1,0 +1,53 @@
+"""What the routes work with, put together once by `api.app`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from flask import current_app
+
+from api.events import Watcher
+from api.settings import ApiSettings
+from shared.blobs import BlobStore
+from shared.jobs import JobId
+from shared.store import JobStore
+
+_KEY = "iconotext"
+
+
+class Hinter(Protocol):
+    """What the API needs of `shared.queue.Hints`."""
+
+    def send(self, pool: str, job_ids: Sequence[JobId]) -> None:
+        """Tell workers of new jobs; never blocks, never raises."""
+
+    def ping(self) -> None:
+        """Raise `QueueUnavailable` unless the queue answers."""
+
+    def close(self) -> None:
+        """Stop sending."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Services:
+    """One of each, for the life of the process."""
+
+    settings: ApiSettings
+    store: JobStore
+    blobs: BlobStore
+    hints: Hinter
+    watcher: Watcher
+    #: Ends what has threads or connections; calling it again does nothing.
+    close: Callable[[], None]
+
+
+def services() -> Services:
+    """Return what the present app was composed of."""
+    return cast(Services, current_app.extensions[_KEY])
+
+
+def extensions(composed: Services) -> dict[str, Services]:
+    """Return the entry that makes `services()` find them."""
+    return {_KEY: composed}

@@ -1,0 +1,94 @@
+"""A job as its owner sees it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from shared.blobs import BlobStore
+from shared.jobs import Job, JobState, Json
+
+_COMPACT = (",", ":")
+
+
+def whole(job: Job, blobs: BlobStore) -> bytes:
+    """Return the job's JSON with its result, which may be read from the blobs.
+
+    Raises:
+        BlobsUnavailable: the result is kept there, and cannot be read now.
+    """
+    head = _dump(summary(job))
+    # The result goes last: a large one is JSON already and is not parsed again.
+    result = _dump(job.result) if job.result_file is None else blobs.read(job.result_file)
+    return head[:-1] + b',"result":' + result + b"}"
+
+
+def listing(jobs: Sequence[Job], next_page: str | None) -> bytes:
+    """Return one page of jobs as JSON, without their results."""
+    return _dump({"jobs": [summary(job) for job in jobs], "next_page_token": next_page})
+
+
+def summary(job: Job) -> Json:
+    """Return the job as JSON, all but its result."""
+    return {
+        "id": job.id,
+        "task": job.task,
+        "status": job.state.value,
+        "version": job.version,
+        "attempt": job.attempt,
+        "priority": job.priority.label,
+        "progress": {
+            "fraction": float(job.progress.fraction),
+            "stage": job.progress.stage,
+            "message": job.progress.message,
+        },
+        "queue": {"position": job.position, "eta_s": None} if job.state is JobState.QUEUED else None,
+        "error": _error(job),
+        "artifacts": _artifacts(job),
+        "provenance": job.provenance or None,
+        "timings_ms": dict(job.timings_ms),
+        "batch": None if job.batch_size is None else {"size": job.batch_size},
+        "labels": dict(job.labels),
+        "created_at": rfc3339(job.created_at),
+        "started_at": rfc3339(job.started_at),
+        "finished_at": rfc3339(job.finished_at),
+        "expires_at": rfc3339(job.expires_at),
+        "links": {"self": href(job), "cancel": f"{href(job)}/cancel"},
+    }
+
+
+def href(job: Job) -> str:
+    """Return the path of a job."""
+    return f"/v1/jobs/{job.id}"
+
+
+def rfc3339(moment: datetime | None) -> str | None:
+    """Return a moment in UTC, to the millisecond."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _error(job: Job) -> Json | None:
+    if job.error is None:
+        return None
+    return {"code": job.error.code, "message": job.error.message, "retryable": job.error.retryable}
+
+
+def _artifacts(job: Job) -> list[Json]:
+    return [
+        {
+            "name": artifact.name,
+            "media_type": artifact.media_type,
+            "bytes": artifact.bytes,
+            "href": f"{href(job)}/artifacts/{quote(artifact.name, safe='')}",
+        }
+        for artifact in job.artifacts
+    ]
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=_COMPACT, allow_nan=False).encode()

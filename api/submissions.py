@@ -1,0 +1,186 @@
+"""From a body to a job: everything is checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cache
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, create_model
+
+from api.bodies import Body
+from api.errors import pointer, refusal
+from api.references import Path, resolve, stored
+from api.services import Services
+from shared.errors import InvalidRequest, Problem, UnknownHead, UnknownTask
+from shared.jobs import FileId, Job, Json, NewJob, Priority, TenantId, new_job_id
+from shared.schemas import catalogue
+from shared.schemas.base import FileRef, Frozen, TaskInput, check_limits
+from shared.settings import Limits
+
+_DAY_S = 86_400
+_FAULTS = 100
+
+LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
+LabelText = Annotated[str, StringConstraints(max_length=200)]
+
+
+class Submission(Frozen):
+    """The body of a submit; `input` is narrowed per task."""
+
+    task: str
+    input: Any
+    priority: Literal["high", "normal", "low"] = Field(
+        default="normal", description="Claimed before jobs of a lower priority, whoever came first."
+    )
+    start_within_s: float | None = Field(
+        default=None, ge=0.001, le=7 * _DAY_S, description="Not started within this time, the job expires."
+    )
+    timeout_s: float | None = Field(
+        default=None,
+        ge=0.001,
+        le=_DAY_S,
+        description="Running longer, the job fails; default: the task's own.",
+    )
+    retain_s: float | None = Field(
+        default=None, ge=0.001, le=365 * _DAY_S, description="How long the ended job and its result are kept."
+    )
+    labels: dict[LabelName, LabelText] = Field(
+        default_factory=dict,
+        max_length=32,
+        description="To find jobs by: `GET /v1/jobs?label.album=summer`.",
+    )
+
+
+@cache
+def forms() -> Mapping[str, type[Submission]]:
+    """Return the body of a submit for each task of the catalogue."""
+    return {
+        name: create_model(
+            "Submission",
+            __base__=Submission,
+            task=(cast(type[str], Literal[name]), ...),
+            input=(schema.input, ...),
+        )
+        for name, schema in catalogue().items()
+    }
+
+
+def submit(body: Body, owner: TenantId, services: Services) -> Job:
+    """Check a body, store its images, create its job, and tell the workers.
+
+    Raises:
+        InvalidRequest: names every fault; nothing was written.
+        StoreUnavailable, BlobsUnavailable: no job was created.
+    """
+    limits = services.settings.limits
+    submission = validate(body.value)
+    _require(_over_limits(submission.input, limits))
+    refs, problems = resolve(submission.input, body.parts, owner, services)
+    problems += _unknown_head(submission.input, owner, services)
+    _require(problems)
+    files = {path: stored(found, owner, services) for path, found in refs.items()}
+    [job] = services.store.create([_new_job(submission, files, owner, services)])
+    services.hints.send(job.pool, [job.id])
+    return job
+
+
+def validate(value: Any) -> Submission:
+    """Return the typed submission.
+
+    Raises:
+        InvalidRequest: a field is missing, unknown or out of its range.
+        UnknownTask: there is no such task, and nothing else is wrong.
+    """
+    if not isinstance(value, dict):
+        raise InvalidRequest("the body is a JSON object with `task` and `input`", pointer="")
+    task = value.get("task")
+    form = forms().get(task, Submission) if isinstance(task, str) else Submission
+    problems = []
+    if form is Submission and isinstance(task, str):
+        known = ", ".join(catalogue())
+        problems.append(
+            Problem("/task", f"there is no task {task[:100]!r}; there are {known}", UnknownTask.code)
+        )
+    try:
+        submission = form.model_validate(value, strict=True)
+    except ValidationError as error:
+        raise refusal([*problems, *faults(error, value)]) from error
+    _require(problems)
+    return submission
+
+
+def faults(error: ValidationError, sent: Any) -> list[Problem]:
+    """Return pydantic's findings with pointers into the value as it was sent."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:_FAULTS]
+    return [
+        Problem(
+            pointer(_place(fault["loc"], sent, is_missing=fault["type"] == "missing")),
+            fault["msg"].removeprefix("Value error, "),
+        )
+        for fault in found
+    ]
+
+
+def _place(loc: Path, sent: Any, *, is_missing: bool) -> Path:
+    """Return the part of a location that exists in what was sent: pydantic adds names of union members."""
+    place: list[str | int] = []
+    for step, part in enumerate(loc):
+        in_object = isinstance(sent, dict) and part in sent
+        if in_object or (isinstance(sent, list) and isinstance(part, int) and part < len(sent)):
+            sent = sent[part]
+        elif not (is_missing and step == len(loc) - 1):
+            continue
+        place.append(part)
+    return tuple(place)
+
+
+def _require(problems: list[Problem]) -> None:
+    if problems:
+        raise refusal(problems)
+
+
+def _over_limits(task_input: TaskInput, limits: Limits) -> list[Problem]:
+    return [Problem(pointer(("input", *path)), message) for path, message in check_limits(task_input, limits)]
+
+
+def _unknown_head(task_input: TaskInput, owner: TenantId, services: Services) -> list[Problem]:
+    name = getattr(task_input, "head", None)
+    if not isinstance(name, str) or services.store.head_exists(owner, name):
+        return []
+    return [Problem("/input/head", f"there is no head {name!r}", UnknownHead.code)]
+
+
+def _new_job(
+    submission: Submission, files: Mapping[Path, FileId], owner: TenantId, services: Services
+) -> NewJob:
+    return NewJob(
+        id=new_job_id(),
+        tenant=owner,
+        task=submission.task,
+        input=cast(Json, _canonical(submission.input, (), files)),
+        priority=Priority[submission.priority.upper()],
+        labels=submission.labels,
+        start_within=_seconds(submission.start_within_s),
+        timeout=_seconds(submission.timeout_s) or timedelta(seconds=catalogue()[submission.task].timeout_s),
+        retain=_seconds(submission.retain_s) or services.settings.retain,
+    )
+
+
+def _canonical(value: Any, path: Path, files: Mapping[Path, FileId]) -> Any:
+    """Return an input as JSON that needs no request to be understood: every ref names a stored file."""
+    if isinstance(value, FileRef):
+        return {"file": files[path]}
+    if isinstance(value, BaseModel):
+        fields = ((name, getattr(value, name)) for name in type(value).model_fields)
+        return {name: _canonical(child, (*path, name), files) for name, child in fields if child is not None}
+    if isinstance(value, dict):
+        return {key: _canonical(child, (*path, key), files) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(child, (*path, index), files) for index, child in enumerate(value)]
+    return str(value) if isinstance(value, str) else value
+
+
+def _seconds(value: float | None) -> timedelta | None:
+    return None if value is None else timedelta(seconds=value)

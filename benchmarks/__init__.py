@@ -1,0 +1,1 @@
+"""One module a question: `python -m benchmarks.<name>` prints a table and writes its JSON to `out/`."""

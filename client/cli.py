@@ -1,0 +1,334 @@
+"""The `iconotext` command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console, RenderableType
+from rich.text import Text
+from typer.core import TyperGroup
+
+from client.errors import (
+    IconotextError,
+    JobFailed,
+    RequestRefused,
+    ServiceUnreachable,
+    StackFailed,
+    WaitTimeout,
+)
+from client.inputs import parse_settings
+from client.models import Job, Options
+from client.progress import job_bar
+from client.sdk import DEFAULT_URL, Client
+from client.show import job_view, jobs_view, tasks_view
+
+_STATUS_OF: tuple[tuple[type[IconotextError], int], ...] = (
+    (JobFailed, 1),
+    (StackFailed, 1),
+    (RequestRefused, 2),
+    (ServiceUnreachable, 3),
+    (WaitTimeout, 4),
+)
+_INTERRUPTED = 130
+
+_EPILOG = (
+    "Exit status: 0 done; 1 the job ended without success, or the stack could not run; "
+    "2 wrong usage, or the service refused the request; 3 the service cannot be reached or cannot serve; "
+    "4 the time to wait is over and the job goes on; 130 interrupted."
+)
+
+
+class Commands(TyperGroup):
+    """The one place where errors become a line and an exit status."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer vendors click's Context
+        try:
+            return super().invoke(ctx)
+        except IconotextError as error:
+            _fail(error)
+        except KeyboardInterrupt:
+            raise typer.Exit(_INTERRUPTED) from None
+
+
+def _fail(error: IconotextError) -> NoReturn:
+    console = Console(stderr=True)
+    if isinstance(error, StackFailed) and error.tail:
+        console.print(Text(error.tail, style="dim"), soft_wrap=True)
+    console.print(Text.assemble(("error: ", "bold red"), " ".join(str(error).split())), soft_wrap=True)
+    raise typer.Exit(next(status for kind, status in _STATUS_OF if isinstance(error, kind)))
+
+
+app = typer.Typer(
+    name="iconotext",
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog=_EPILOG,
+)
+database_app = typer.Typer(no_args_is_help=True, help="The job database.")
+app.add_typer(database_app, name="db")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
+WaitTime = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="S", help="Wait no longer than this; default: until it ends."),
+]
+OutDir = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Save the job and its artifacts in this folder."),
+]
+WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")]
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")]
+ProfileOption = Annotated[
+    str | None, typer.Option(help="Which models to load; default: ICONOTEXT_PROFILE, or starter.")
+]
+DataDirOption = Annotated[
+    Path | None, typer.Option("--data-dir", help="Where jobs and files live; default: ICONOTEXT_DATA_DIR.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    url: str
+    key: str | None
+
+    def client(self) -> Client:
+        return Client(self.url, api_key=self.key)
+
+
+@app.callback()
+def _connect(
+    ctx: typer.Context,
+    url: Annotated[str, typer.Option(envvar="ICONOTEXT_URL", help="The service.")] = DEFAULT_URL,
+    key: Annotated[
+        str | None, typer.Option(envvar="ICONOTEXT_KEY", help="API key, where the service asks for one.")
+    ] = None,
+) -> None:
+    """Durable jobs over images and texts."""
+    ctx.obj = _Connection(url, key)
+
+
+@app.command()
+def submit(
+    *,
+    ctx: typer.Context,
+    task: Annotated[str, typer.Argument(help="What to do; see `iconotext tasks`.")],
+    image: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="A picture: a path, or a stored file's id. Repeatable."),
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="A text. Repeatable.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="K=V", help="A field of the input: `top_k=3`, `labels=cat,dog`, or JSON."
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="K=V", help="Your own name for the job, to find it again.")
+    ] = None,
+    priority: Annotated[str | None, typer.Option(help="high, normal or low.")] = None,
+    start_within: Annotated[
+        float | None, typer.Option(metavar="S", help="Let the job expire when it has not begun by then.")
+    ] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(metavar="S", help="Let the job fail when it runs longer.")
+    ] = None,
+    wait_for_it: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
+    timeout: WaitTime = None,
+    out: OutDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a job."""
+    options = _options(label, priority, start_within, time_limit)
+    with _client(ctx) as client:
+        fields = parse_settings(client.task(task), settings or []) if settings else {}
+        job = client.submit(task, fields, images=image or [], texts=text or [], options=options)
+        if wait_for_it or out is not None:
+            job = _wait(client, job.id, timeout)
+        _finish(client, job, out, as_json, names=(image or [], text or []))
+        if not (wait_for_it or out is not None or as_json):
+            _print(Text(f"wait for it: iconotext wait {job.id}", style="dim"))
+
+
+@app.command()
+def get(ctx: typer.Context, job_id: JobId, out: OutDir = None, as_json: AsJson = False) -> None:
+    """Show a job as it stands."""
+    with _client(ctx) as client:
+        _finish(client, client.get(job_id), out, as_json, checked=False)
+
+
+@app.command()
+def wait(
+    ctx: typer.Context, job_id: JobId, timeout: WaitTime = None, out: OutDir = None, as_json: AsJson = False
+) -> None:
+    """Wait for a job and show its result."""
+    with _client(ctx) as client:
+        _finish(client, _wait(client, job_id, timeout), out, as_json)
+
+
+@app.command(name="list")
+def list_jobs(
+    *,
+    ctx: typer.Context,
+    status: Annotated[list[str] | None, typer.Option(help="Only these states. Repeatable.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="K=V", help="Only with this label. Repeatable.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first."""
+    with _client(ctx) as client:
+        found = client.list(
+            status=status or (), task=task, labels=_pairs(label or []), page_size=min(limit, 100)
+        )
+        jobs = [job for job, _ in zip(found, range(limit), strict=False)]
+    _print_json([job.to_json() for job in jobs]) if as_json else _print(jobs_view(jobs, datetime.now(UTC)))
+
+
+@app.command()
+def cancel(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
+    """Cancel a job."""
+    with _client(ctx) as client:
+        _finish(client, client.cancel(job_id), None, as_json, checked=False)
+
+
+@app.command()
+def tasks(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List what the service can do."""
+    with _client(ctx) as client:
+        found = client.tasks()
+    _print_json([task.to_json() for task in found]) if as_json else _print(tasks_view(found))
+
+
+@app.command()
+def up(
+    workers: WorkersOption = 1,
+    profile: ProfileOption = None,
+    host: Annotated[str, typer.Option(help="Other than loopback needs keys.")] = "127.0.0.1",
+    port: PortOption = 8000,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Run the whole service on this machine until Ctrl-C.
+
+    Queue, database, workers and API, with nothing to install beside. ICONOTEXT_REDIS_URL and
+    ICONOTEXT_DATABASE_URL name servers of your own.
+    """
+    from client.stack.plan import make_plan  # noqa: PLC0415  # POSIX only, and only these two need it
+    from client.stack.up import Stack  # noqa: PLC0415
+
+    plan = make_plan(data_dir=data_dir, host=host, port=port, workers=workers, profile=profile)
+    raise typer.Exit(Stack(plan, Console(stderr=True)).run())
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Print the results and stop.")] = False,
+    port: PortOption = 8000,
+    profile: ProfileOption = None,
+) -> None:
+    """Run the service, let it work on some photos, and show the results."""
+    from client.demo.tour import run_demo  # noqa: PLC0415
+
+    raise typer.Exit(run_demo(once=once, port=port, profile=profile))
+
+
+@database_app.command(name="upgrade")
+def upgrade_database(as_json: AsJson = False) -> None:
+    """Bring the configured database to the newest revision."""
+    from client.database import upgrade  # noqa: PLC0415  # needs the service's packages
+
+    done = upgrade()
+    if as_json:
+        _print_json({"database": done.database, "from": done.before, "to": done.after})
+    else:
+        _print(Text(str(done)))
+
+
+def main() -> None:
+    """Run the command; the process ends with its status."""
+    app()
+
+
+def _client(ctx: typer.Context) -> Client:
+    connection: _Connection = ctx.obj
+    return connection.client()
+
+
+def _wait(client: Client, job_id: str, timeout: float | None) -> Job:
+    with job_bar(Console(stderr=True)) as report:
+        return client.watch(job_id, timeout, report)
+
+
+def _finish(
+    client: Client,
+    job: Job,
+    out: Path | None,
+    as_json: bool,
+    *,
+    names: tuple[Sequence[str], Sequence[str]] = ((), ()),
+    checked: bool = True,
+) -> None:
+    """Print a job, save it where asked, and exit 1 when it ended without success and is `checked`."""
+    if as_json:
+        _print_json(job.to_json())
+    else:
+        images, texts = names
+        _print(job_view(job, [Path(image).name for image in images], texts))
+    if out is not None:
+        _save(client, job, out)
+    if checked and job.is_terminal and not job.succeeded:
+        raise typer.Exit(1)
+
+
+def _save(client: Client, job: Job, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{job.id}.json").write_text(json.dumps(job.to_json(), indent=2, ensure_ascii=False) + "\n")
+        for artifact in job.artifacts:
+            # The service's word for a name is not to lead out of the folder.
+            (folder / Path(artifact.name).name).write_bytes(client.download(artifact.href))
+    except OSError as error:
+        raise RequestRefused(f"cannot write to {folder}: {error.strerror}", code="unwritable") from error
+
+
+def _options(
+    labels: list[str] | None, priority: str | None, start_within: float | None, time_limit: float | None
+) -> Options:
+    if priority not in (None, "high", "normal", "low"):
+        raise RequestRefused(f"--priority is high, normal or low, not {priority!r}", code="usage")
+    return Options.model_validate(
+        {
+            "priority": priority,
+            "start_within_s": start_within,
+            "timeout_s": time_limit,
+            "labels": _pairs(labels) if labels else None,
+        }
+    )
+
+
+def _pairs(words: list[str]) -> dict[str, str]:
+    pairs = dict(word.partition("=")[::2] for word in words)
+    if not all("=" in word for word in words) or "" in pairs:
+        raise RequestRefused("--label takes key=value", code="usage")
+    return pairs
+
+
+def _print(view: RenderableType) -> None:
+    Console().print(view, highlight=False, soft_wrap=isinstance(view, Text))
+
+
+def _print_json(value: Any) -> None:
+    # Not through rich: it would wrap lines.
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

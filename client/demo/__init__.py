@@ -1,0 +1,1 @@
+"""`iconotext demo`: real photos, real models, one table."""

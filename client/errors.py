@@ -1,0 +1,73 @@
+"""Every error that the client raises, in one tree.
+
+IconotextError
+|-- RequestRefused        the service read the request and said no; sending it again fails again
+|-- JobFailed             the job ended, and not in `succeeded`
+|-- ServiceUnreachable    no usable answer; later may be better
+|-- WaitTimeout           the job was still going when our patience ended; it goes on
+`-- StackFailed           `iconotext up` cannot start, or cannot keep its processes running
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from client.models import Job, Problem
+
+
+class IconotextError(Exception):
+    """The root of the tree; its message says what to do."""
+
+
+class RequestRefused(IconotextError):
+    """The service refused the request, or the client saw beforehand that it would."""
+
+    def __init__(self, message: str, *, code: str, status: int = 0, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        #: The stable name of what was wrong, `unknown_task`.
+        self.code = code
+        #: The HTTP status; 0 when the request was never sent.
+        self.status = status
+        #: One for each fault in the request, where the service named them.
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        message = str(self.args[0])
+        match self.problems:
+            case [only] if only.message == message:
+                return str(only)
+            case _:
+                return "; ".join([message, *map(str, self.problems)])
+
+
+class JobFailed(IconotextError):
+    """The job ended as `failed`, `canceled` or `expired`; `job` is its last state."""
+
+    def __init__(self, job: Job) -> None:
+        reason = f": {job.error.message} ({job.error.code})" if job.error else ""
+        advice = "; submitting it again may help" if job.error and job.error.retryable else ""
+        super().__init__(f"job {job.id} {job.status}{reason}{advice}")
+        self.job = job
+
+
+class ServiceUnreachable(IconotextError):
+    """The service did not answer, or answered that it cannot serve."""
+
+
+class WaitTimeout(IconotextError):
+    """The job has not ended in the time given; `job` is its last known state."""
+
+    def __init__(self, job: Job, seconds: float) -> None:
+        super().__init__(
+            f"job {job.id} is still {job.status} after {seconds:g} s; "
+            "it goes on: wait for it again, or cancel it"
+        )
+        self.job = job
+
+
+class StackFailed(IconotextError):
+    """The embedded stack cannot start or go on; `tail` is the end of the log that says why."""
+
+    def __init__(self, message: str, tail: str = "") -> None:
+        super().__init__(message)
+        self.tail = tail

@@ -1,0 +1,163 @@
+"""What the service answers, as values.
+
+A newer service may say more than these name: unknown fields are kept (`model_extra`), not refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+#: States that a job does not leave.
+TERMINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
+
+
+class Value(BaseModel):
+    """Something the service says."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the value as the service sent it, and what it left out as null."""
+        return self.model_dump(mode="json")
+
+
+class Problem(Value):
+    """One fault in a request."""
+
+    #: JSON pointer to the value at fault; "" is the whole body.
+    pointer: str = ""
+    message: str = Field(default="", validation_alias=AliasChoices("message", "detail"))
+    code: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.message} (at {self.pointer})" if self.pointer else self.message
+
+
+class Progress(Value):
+    #: In [0, 1].
+    fraction: float = 0.0
+    stage: str = ""
+    message: str = ""
+
+
+class Place(Value):
+    """Where a queued job stands."""
+
+    #: Jobs that will be claimed before it.
+    position: int | None = None
+    eta_s: float | None = None
+
+
+class JobError(Value):
+    code: str
+    message: str
+    retryable: bool = False
+
+
+class Artifact(Value):
+    name: str
+    media_type: str = "application/octet-stream"
+    bytes: int = 0
+    #: Path or URL of the content.
+    href: str = ""
+
+
+class Job(Value):
+    """A job as it stood when the service answered."""
+
+    id: str
+    task: str
+    status: str
+    version: int
+    attempt: int = 0
+    progress: Progress = Progress()
+    queue: Place | None = None
+    result: dict[str, Any] | None = None
+    error: JobError | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    #: Profile, models (id, revision, grade), device, dtype.
+    provenance: dict[str, Any] | None = None
+    #: Milliseconds by name; all of them once the job has ended.
+    timings_ms: dict[str, float | None] | None = None
+    batch: dict[str, Any] | None = None
+    labels: dict[str, str] = {}
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.status in TERMINAL
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status == "succeeded"
+
+
+class Page(Value):
+    """One page of jobs, newest first."""
+
+    jobs: tuple[Job, ...]
+    #: Ask for the next page with it; empty at the end.
+    next_page_token: str | None = None
+
+    def __iter__(self) -> Iterator[Job]:  # type: ignore[override]  # a page iterates its jobs, not its fields
+        return iter(self.jobs)
+
+
+class Task(Value):
+    """One kind of job, from the catalogue."""
+
+    name: str
+    summary: str = ""
+    #: JSON Schema of the input and of the result.
+    input_schema: dict[str, Any] = {}
+    result_schema: dict[str, Any] = {}
+    #: A runnable input, its pictures as parts of a multipart request.
+    example: dict[str, Any] | None = None
+
+
+class File(Value):
+    """A stored file."""
+
+    #: SHA-256 of its content.
+    id: str
+    media_type: str = ""
+    bytes: int = 0
+    width: int | None = None
+    height: int | None = None
+
+
+class Health(Value):
+    """Whether the service can take and do work."""
+
+    status: str
+    #: `database`, `queue` and the number of ready `workers`.
+    checks: dict[str, Any] = {}
+
+    @property
+    def ready_workers(self) -> int:
+        """Return how many workers are ready; 0 where the service does not say."""
+        count = self.checks.get("workers", 0)
+        return count if isinstance(count, int) else 0
+
+
+class Options(BaseModel):
+    """How a job is treated, whatever its task."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    priority: Literal["high", "normal", "low"] | None = None
+    #: Missed, the job expires.
+    start_within_s: float | None = None
+    #: Running longer, the job fails with `timeout`.
+    timeout_s: float | None = None
+    #: How long the ended job is kept.
+    retain_s: float | None = None
+    #: Your own names for it, to find it again.
+    labels: Mapping[str, str] | None = None

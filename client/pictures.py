@@ -1,0 +1,78 @@
+"""Pictures and other files, from what a caller has to what a request carries."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from client.errors import RequestRefused
+from client.models import File
+from client.transport import Part
+
+#: A path, the bytes themselves, a stored file, or a stored file's id.
+Picture = str | Path | bytes | File
+
+_FILE_ID = re.compile(r"[0-9a-f]{64}")
+
+
+class Parts:
+    """The files of one multipart request; the same content is sent once."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, Part] = {}
+
+    def __iter__(self) -> Iterator[Part]:
+        return iter(self._parts.values())
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def refer(self, picture: Path | bytes | File) -> dict[str, str]:
+        """Return the ref that stands for a picture in the job's input.
+
+        Raises:
+            RequestRefused: the path cannot be read.
+        """
+        if isinstance(picture, File):
+            return {"file": picture.id}
+        name, content, media_type = read_picture(picture)
+        digest = hashlib.sha256(content).hexdigest()
+        part = self._parts.setdefault(digest, (f"file-{len(self._parts)}", (name, content, media_type)))
+        return {"part": part[0]}
+
+    def refer_all(self, value: Any) -> Any:
+        """Return a value as JSON, with a ref for every `Path`, `bytes` and `File` in it."""
+        if isinstance(value, Path | bytes | File):
+            return self.refer(value)
+        if isinstance(value, Mapping):
+            return {key: self.refer_all(member) for key, member in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.refer_all(member) for member in value]
+        return value
+
+
+def named(picture: Picture) -> Path | bytes | File:
+    """Return the picture that a string names: a stored file's id, or else a path."""
+    if isinstance(picture, str):
+        return File(id=picture) if _FILE_ID.fullmatch(picture) else Path(picture)
+    return picture
+
+
+def read_picture(picture: str | Path | bytes) -> tuple[str, bytes, str]:
+    """Return a file name, the content and its media type.
+
+    Raises:
+        RequestRefused: the path cannot be read.
+    """
+    if isinstance(picture, bytes):
+        return "upload", picture, "application/octet-stream"
+    path = Path(picture)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RequestRefused(f"cannot read {path}: {error.strerror}", code="unreadable_file") from error
+    return path.name, content, mimetypes.guess_type(path.name)[0] or "application/octet-stream"

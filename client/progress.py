@@ -1,0 +1,38 @@
+"""A job's progress as a bar, on a terminal; silence elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from client.models import Job
+
+
+class Report(Protocol):
+    def __call__(self, job: Job) -> None: ...
+
+
+@contextmanager
+def job_bar(console: Console) -> Iterator[Report]:
+    """Yield what to tell of each change of one job."""
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("waiting", total=1.0)
+
+        def report(job: Job) -> None:
+            progress.update(bar, description=_words(job), completed=job.progress.fraction)
+
+        yield report
+
+
+def _words(job: Job) -> str:
+    words = f"{job.task} {job.status}"
+    if job.status == "queued" and job.queue is not None and job.queue.position is not None:
+        return f"{words}, {job.queue.position} before it"
+    if job.attempt > 1:
+        words += f", attempt {job.attempt}"
+    return f"{words}: {job.progress.message or job.progress.stage}".rstrip(": ")

@@ -1,0 +1,278 @@
+"""The SQL database: how to reach it, how a transaction begins, what time it is there."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    exc,
+    make_url,
+    text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from shared.errors import BadConfiguration, InternalError, StoreUnavailable
+
+#: How long anything here waits for a lock, a connection or a free place in the pool.
+_PATIENCE_S = 5
+_POSTGRES_OPTIONS = {
+    "statement_timeout": 10_000,  # ms
+    "lock_timeout": _PATIENCE_S * 1000,  # ms
+    "idle_in_transaction_session_timeout": 15_000,  # ms
+}
+#: Before it, two connections that checkpoint at once can corrupt the file, rarely (SQLite's WAL-reset bug).
+_SQLITE_SOUND = (3, 51, 3)
+#: Any number that no other program on the same database takes a lock by.
+_UPGRADE_LOCK = 4_913_728_011
+
+
+class _Now(FunctionElement[int]):
+    type = BigInteger()
+    name = "now"
+    inherit_cache = True
+
+
+@compiles(_Now, "sqlite")
+def _now_on_sqlite(*_: Any, **__: Any) -> str:
+    # `unixepoch('subsec')` is newer than 3.40. julianday() carries whole milliseconds; a double rounds them.
+    return "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
+
+
+@compiles(_Now, "postgresql")
+def _now_on_postgres(*_: Any, **__: Any) -> str:
+    # Not now(), which stands still in a transaction. The SELECT makes it one value per statement, which an
+    # index can be searched for; a bare clock_timestamp() would be asked again for every row.
+    return "(SELECT CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS BIGINT))"
+
+
+def now() -> ColumnElement[int]:
+    """Return the SQL expression for milliseconds since 1970 on the database's clock."""
+    return _Now()
+
+
+class Database:
+    """A pool of connections to SQLite (3.40.1 or newer) or PostgreSQL.
+
+    Raises:
+        BadConfiguration: the URL names neither, or SQLite's folder cannot be made.
+    """
+
+    def __init__(self, url: str, *, application: str = "iconotext", pool_size: int = 5) -> None:
+        parsed = _parse(url)
+        self.dialect: Literal["sqlite", "postgresql"]
+        if parsed.get_backend_name() == "sqlite":
+            self.dialect = "sqlite"
+            self.engine = _sqlite_engine(parsed, pool_size)
+            self._reader = self.engine.execution_options(deferred=True)
+        else:
+            self.dialect = "postgresql"
+            self.engine = _postgres_engine(parsed, application, pool_size)
+            # READ COMMITTED shows each statement the present anyway; this saves BEGIN and ROLLBACK.
+            self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def begin(self, *, durable: bool = True) -> Iterator[Connection]:
+        """Open a transaction that may write; leaving commits it, an exception rolls it back.
+
+        Args:
+            durable: False lets PostgreSQL answer COMMIT before the disk has it; a crash may undo it.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached or is locked or full. When leaving raised it, the
+                outcome is unknown: the answer to COMMIT may have been lost.
+        """
+        with _translated(), ExitStack() as stack:
+            if self.dialect == "sqlite":
+                stack.enter_context(self._writing())
+            connection = stack.enter_context(self.engine.begin())
+            if not durable and self.dialect == "postgresql":
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a connection for reading only: on SQLite one snapshot, on PostgreSQL one per statement.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached.
+        """
+        with _translated(), self._reader.connect() as connection:
+            yield connection
+
+    def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
+        """Return an INSERT that understands ON CONFLICT, which both databases spell alike."""
+        return sqlite.insert(table) if self.dialect == "sqlite" else postgresql.insert(table)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        # Threads of one process queue here: SQLite's own waiting is polling, and starves some.
+        if not self._turn.acquire(timeout=_PATIENCE_S):
+            raise StoreUnavailable(f"the database was busy writing for {_PATIENCE_S} s")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+
+def upgrade(url: str) -> None:
+    """Bring the tables to the newest migration; several processes may do so at once.
+
+    Raises:
+        BadConfiguration: as `Database` does.
+        StoreUnavailable: the database cannot be reached.
+    """
+    database = Database(url, application="iconotext-upgrade", pool_size=1)
+    try:
+        # One transaction for all: on SQLite it begins with the only write lock there is.
+        with database.begin() as connection:
+            if database.dialect == "postgresql":
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
+                connection.execute(text("SET LOCAL statement_timeout = 0"))
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+            config = Config()
+            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        database.close()
+
+
+def masked(url: str) -> str:
+    """Return the URL with its password hidden, for logs.
+
+    Raises:
+        BadConfiguration: it is not a URL.
+    """
+    return _parse(url).render_as_string(hide_password=True)
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (exc.ArgumentError, ValueError) as error:
+        raise BadConfiguration(
+            "the database URL cannot be read; write sqlite:///path or postgresql://user@host/name"
+        ) from error
+    backend = parsed.get_backend_name()
+    if backend in {"postgresql", "postgres"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend == "sqlite":
+        return parsed.set(drivername="sqlite+pysqlite")
+    raise BadConfiguration(f"the database is {backend!r}; it must be sqlite or postgresql")
+
+
+def _postgres_engine(url: URL, application: str, pool_size: int) -> Engine:
+    given = url.query.get("options", "")
+    # The URL's own options come last and win.
+    options = " ".join([*(f"-c {key}={value}" for key, value in _POSTGRES_OPTIONS.items()), str(given)])
+    return create_engine(
+        url.difference_update_query(["options"]),
+        isolation_level="READ COMMITTED",
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=_PATIENCE_S,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        json_serializer=_to_json,
+        connect_args={
+            "application_name": application,
+            "connect_timeout": _PATIENCE_S,
+            "options": options.strip(),
+        },
+    )
+
+
+def _sqlite_engine(url: URL, pool_size: int) -> Engine:
+    if url.database in {None, "", ":memory:"} or "mode=memory" in str(url.database):
+        raise BadConfiguration("SQLite must be a file, which threads and processes can share: sqlite:///path")
+    folder = Path(str(url.database)).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadConfiguration(f"cannot make the database's folder {folder}: {error.strerror}") from error
+    engine = create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=_PATIENCE_S,
+        hide_parameters=True,
+        json_serializer=_to_json,
+        connect_args={"timeout": _PATIENCE_S},
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_on_sqlite)
+    structlog.get_logger().info(
+        "sqlite", version=sqlite3.sqlite_version, wal_reset_bug=sqlite3.sqlite_version_info < _SQLITE_SOUND
+    )
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
+    # None: the driver begins no transactions of its own, `_begin_on_sqlite` does.
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_on_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later fails with "locked" at once when another writer came
+    # between; one that takes the write lock first waits for it.
+    deferred = connection.get_execution_options().get("deferred", False)
+    connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")
+
+
+def _to_json(value: object) -> str:
+    # NaN is not JSON, and PostgreSQL would refuse it anyway.
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except exc.DBAPIError as error:
+        raise _named(error) from error
+    except exc.TimeoutError as error:
+        raise StoreUnavailable(f"the database is busy: {_first_line(error)}") from error
+    # The drivers' own conversions raise ValueError: NaN in JSON, a lone surrogate in a text.
+    except (exc.StatementError, ValueError) as error:
+        raise InternalError(f"a value cannot be stored: {_first_line(error)}") from error
+
+
+def _named(error: exc.DBAPIError) -> StoreUnavailable | InternalError:
+    words = _first_line(error)
+    sqlstate = getattr(error.orig, "sqlstate", None) or ""
+    # Undefined table or column: the tables are older than this program, for as long as nobody upgrades them.
+    if sqlstate in {"42P01", "42703"} or words.startswith(("no such table", "no such column")):
+        return StoreUnavailable(f"the database needs `iconotext db upgrade`: {words}")
+    if isinstance(error, (exc.DataError, exc.IntegrityError, exc.ProgrammingError, exc.NotSupportedError)):
+        return InternalError(f"the database refused a statement: {words}")
+    return StoreUnavailable(f"the database does not answer: {words}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).partition("\n")[0]

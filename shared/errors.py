@@ -1,0 +1,215 @@
+"""Every error that has a name, in one tree.
+
+    IconotextError
+    |-- CallerError                     the request or its input is wrong; the same input fails again
+    |   |-- InvalidRequest              invalid_request         (carries one Problem per fault)
+    |   |   |-- MalformedBody           malformed_body
+    |   |   |-- UnknownTask             unknown_task
+    |   |   |-- UnknownHead             unknown_head
+    |   |   |-- FileMissing             file_not_found
+    |   |   |-- FileTooLarge            file_too_large
+    |   |   `-- ImageRefused            image_refused           (what the header alone tells)
+    |   |       |-- ImageNotRecognized  image_not_recognized
+    |   |       |-- ImageFormatForbidden image_format_forbidden
+    |   |       `-- ImageTooLarge       image_too_large
+    |   |-- ImageCorrupt                image_corrupt           (what only decoding tells)
+    |   |-- ImageUndecodable            image_undecodable       (decoding broke its memory or time limit)
+    |   |-- BodyTooLarge                body_too_large
+    |   |-- UnsupportedMediaType        unsupported_media_type
+    |   |-- NotFound                    not_found
+    |   `-- Unauthorized                unauthorized
+    `-- SystemFault                     ours; the caller did nothing wrong
+        |-- BadConfiguration            bad_configuration
+        |-- StoreUnavailable            store_unavailable       retryable
+        |-- BlobsUnavailable            blobs_unavailable       retryable
+        |-- QueueUnavailable            queue_unavailable       retryable
+        |-- ModelUnavailable            model_unavailable
+        |-- ModelOutOfMemory            model_out_of_memory     retryable
+        |-- ModelFailed                 model_failed
+        |-- DecoderFailed               decoder_failed          retryable
+        |-- JobTimeout                  timeout
+        |-- AttemptsExhausted           attempts_exhausted
+        |-- LeaseLost                   lease_lost              (never stored)
+        `-- InternalError               internal
+
+A class answers three questions: whose fault (its branch), is the same job worth another attempt
+(`retryable`), and under which `code` it is stored. A code is stored for ever: it never changes meaning.
+Errors know nothing of HTTP; `api/errors.py` holds the one table from code to status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault in a request."""
+
+    #: JSON pointer (RFC 6901) to the value at fault, in the request body as sent; "" is the whole body.
+    pointer: str
+    #: What was wrong and what would be right.
+    message: str
+    #: The code of this fault.
+    code: str = "invalid_request"
+
+
+class IconotextError(Exception):
+    """The root of the tree; raise a leaf."""
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class CallerError(IconotextError):
+    """The request or its input is wrong; sending it again fails again."""
+
+    code = "invalid_request"
+
+
+class InvalidRequest(CallerError):
+    """The request does not say something we can do; `problems` names each fault."""
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, problems: Sequence[Problem] = (), *, pointer: str | None = None) -> None:
+        super().__init__(message)
+        if pointer is not None and not problems:
+            problems = (Problem(pointer, message, self.code),)
+        self.problems = tuple(problems)
+
+
+class MalformedBody(InvalidRequest):
+    code = "malformed_body"
+
+
+class UnknownTask(InvalidRequest):
+    code = "unknown_task"
+
+
+class UnknownHead(InvalidRequest):
+    code = "unknown_head"
+
+
+class FileMissing(InvalidRequest):
+    code = "file_not_found"
+
+
+class FileTooLarge(InvalidRequest):
+    code = "file_too_large"
+
+
+class ImageRefused(InvalidRequest):
+    """An image is refused from its header alone."""
+
+    code = "image_refused"
+
+
+class ImageNotRecognized(ImageRefused):
+    code = "image_not_recognized"
+
+
+class ImageFormatForbidden(ImageRefused):
+    code = "image_format_forbidden"
+
+
+class ImageTooLarge(ImageRefused):
+    code = "image_too_large"
+
+
+class ImageCorrupt(CallerError):
+    code = "image_corrupt"
+
+
+class ImageUndecodable(CallerError):
+    code = "image_undecodable"
+
+
+class BodyTooLarge(CallerError):
+    code = "body_too_large"
+
+
+class UnsupportedMediaType(CallerError):
+    code = "unsupported_media_type"
+
+
+class NotFound(CallerError):
+    code = "not_found"
+
+
+class Unauthorized(CallerError):
+    code = "unauthorized"
+
+
+class SystemFault(IconotextError):
+    """Ours; the caller did nothing wrong."""
+
+
+class BadConfiguration(SystemFault):
+    code = "bad_configuration"
+
+
+class StoreUnavailable(SystemFault):
+    code = "store_unavailable"
+    retryable = True
+
+
+class BlobsUnavailable(SystemFault):
+    code = "blobs_unavailable"
+    retryable = True
+
+
+class QueueUnavailable(SystemFault):
+    code = "queue_unavailable"
+    retryable = True
+
+
+class ModelUnavailable(SystemFault):
+    code = "model_unavailable"
+
+
+class ModelOutOfMemory(SystemFault):
+    code = "model_out_of_memory"
+    retryable = True
+
+
+class ModelFailed(SystemFault):
+    code = "model_failed"
+
+
+class DecoderFailed(SystemFault):
+    code = "decoder_failed"
+    retryable = True
+
+
+class JobTimeout(SystemFault):
+    code = "timeout"
+
+
+class AttemptsExhausted(SystemFault):
+    code = "attempts_exhausted"
+
+
+class LeaseLost(SystemFault):
+    """This worker no longer owns the job; whatever it computed is dropped."""
+
+    code = "lease_lost"
+
+
+class InternalError(SystemFault):
+    code = "internal"
+
+
+def every_error() -> Iterator[type[IconotextError]]:
+    """Yield each class of the tree, the root first."""
+    pending: list[type[IconotextError]] = [IconotextError]
+    while pending:
+        kind = pending.pop()
+        yield kind
+        pending.extend(kind.__subclasses__())

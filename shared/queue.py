@@ -1,0 +1,156 @@
+"""The queue: Celery on Redis, carrying hints.
+
+A hint says "there is work in this pool". The database owns the jobs, so a hint that is lost, doubled or
+stale does no harm, and Redis may lose everything.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from queue import Empty, Full, Queue
+
+import structlog
+from celery import Celery
+from kombu.entity import Queue as Binding
+from redis import Redis
+from redis.exceptions import RedisError
+
+from shared.errors import QueueUnavailable
+from shared.jobs import JobId
+from shared.settings import SharedSettings
+
+#: The one Celery task: its argument is a job's id, its queue the job's pool.
+HINT = "iconotext.hint"
+
+#: Hints waiting to be sent. More are dropped: whoever drains these finds the rest in SQL.
+_BUFFERED = 10_000
+#: Messages in one pipelined publish.
+_PIPELINED = 1_000
+#: Silence after a failed publish, so that a dead Redis costs one time-out a second and not one per job.
+_BACKOFF_S = 1.0
+
+log = structlog.get_logger()
+
+
+def make_celery(settings: SharedSettings) -> Celery:
+    """Return the Celery app both sides use.
+
+    Every option has its reason in what Celery 5.7 on Redis does: early acknowledgement, because the database
+    redelivers; no result backend; the default exchange only, whose routing survives a FLUSHALL; short socket
+    time-outs, because a frozen Redis otherwise holds a publisher for over 25 seconds; no prefetch, because a
+    hint that waits in a busy process is a hint that an idle one could have used.
+    """
+    app = Celery("iconotext", set_as_current=False)
+    app.conf.update(
+        broker_url=settings.redis_url,
+        broker_connection_max_retries=None,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={
+            "global_keyprefix": settings.redis_prefix,
+            "health_check_interval": 10,
+            "max_retries": 1,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "socket_timeout": 3,
+        },
+        accept_content=["json"],
+        task_serializer="json",
+        task_acks_late=False,
+        task_ignore_result=True,
+        task_publish_retry=False,
+        task_reject_on_worker_lost=False,
+        task_store_errors_even_if_ignored=False,
+        worker_disable_prefetch=True,
+        worker_enable_remote_control=False,
+        worker_hijack_root_logger=False,
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=False,
+    )
+    return app
+
+
+def binding(pool: str) -> Binding:
+    """Return the queue of a pool, on the default exchange."""
+    return Binding(pool, exchange="", routing_key=pool, durable=True)
+
+
+class Hints:
+    """Sends hints from a thread of its own: a submit never waits for Redis, and never fails with it."""
+
+    def __init__(self, celery: Celery, settings: SharedSettings) -> None:
+        self._celery = celery
+        self._redis = Redis.from_url(
+            settings.redis_url, socket_timeout=3, socket_connect_timeout=2, health_check_interval=10
+        )
+        self._prefix = settings.redis_prefix
+        self._waiting: Queue[tuple[str, JobId]] = Queue(_BUFFERED)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._publish_all, name="hints", daemon=True)
+        self._started = threading.Lock()
+
+    def send(self, pool: str, job_ids: Sequence[JobId]) -> None:
+        """Tell the pool's workers of these jobs, soon; never blocks, never raises."""
+        # Started on first use: a thread does not survive the fork of a pre-forking server.
+        if not self._thread.is_alive() and not self._closing.is_set():
+            with self._started, suppress(RuntimeError):
+                self._thread.start()
+        for job_id in job_ids:
+            with suppress(Full):
+                self._waiting.put_nowait((pool, job_id))
+
+    def backlog(self, pool: str) -> int:
+        """Return how many hints wait in the pool's list; raises `QueueUnavailable`."""
+        try:
+            return int(self._redis.llen(f"{self._prefix}{pool}"))
+        except RedisError as error:
+            raise QueueUnavailable(f"Redis does not answer: {error}") from error
+
+    def ping(self) -> None:
+        """Raise `QueueUnavailable` unless Redis answers."""
+        try:
+            self._redis.ping()
+        except RedisError as error:
+            raise QueueUnavailable(f"Redis does not answer: {error}") from error
+
+    def close(self) -> None:
+        """Send what waits, for at most a second, and stop."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=1.0)
+        self._redis.close()
+
+    def _publish_all(self) -> None:
+        while not (self._closing.is_set() and self._waiting.empty()):
+            hints = self._take()
+            if not hints:
+                continue
+            try:
+                self._publish(hints)
+            except Exception as error:  # noqa: BLE001  # kombu raises every transport's own errors; a hint may be lost
+                log.warning(
+                    "hints lost, the workers will find the jobs in the database",
+                    count=len(hints),
+                    error=str(error),
+                )
+                self._closing.wait(_BACKOFF_S)
+
+    def _take(self) -> list[tuple[str, JobId]]:
+        """Return what waits, once there is something; empty after a short while without."""
+        hints: list[tuple[str, JobId]] = []
+        with suppress(Empty):
+            hints.append(self._waiting.get(timeout=0.2))
+            while len(hints) < _PIPELINED:
+                hints.append(self._waiting.get_nowait())
+        return hints
+
+    def _publish(self, hints: Sequence[tuple[str, JobId]]) -> None:
+        by_pool: defaultdict[str, list[JobId]] = defaultdict(list)
+        for pool, job_id in hints:
+            by_pool[pool].append(job_id)
+        with self._celery.producer_pool.acquire(block=True, timeout=3) as producer:
+            for pool, job_ids in by_pool.items():
+                for job_id in job_ids:
+                    self._celery.send_task(HINT, args=(job_id,), queue=binding(pool), producer=producer)

@@ -1,0 +1,32 @@
+"""The job store: every job, file and worker, and each move a job makes.
+
+edge       what all rooms share: the database and the terms of a claim
+rows       a table's row as a value, and back
+moves      the columns that a job's move sets, and the fence around them
+fairness   whose turn it is
+submits    create, get, versions, list, cancel
+claims     claim, heartbeat, and the five ways a claim ends
+upkeep     leases, deadlines, retention
+files      uploads, artifacts, heads
+workers    who is alive, and who leads
+"""
+
+from __future__ import annotations
+
+from shared.store.claims import Claims, Heartbeat
+from shared.store.files import Files, StoredFile
+from shared.store.submits import Submits
+from shared.store.upkeep import Upkeep
+from shared.store.workers import Workers
+
+__all__ = ["Heartbeat", "JobStore", "StoredFile"]
+
+
+class JobStore(Submits, Claims, Upkeep, Files, Workers):
+    """All that the service knows, in one SQL database; thread-safe, and safe in many processes.
+
+    Every method is one transaction, and every moment in it is the database's. Besides what each says:
+
+    Raises:
+        StoreUnavailable: the database cannot be reached, is locked or is full; the same call may work later.
+    """

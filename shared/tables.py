@@ -1,0 +1,178 @@
+"""The tables, as the newest migration leaves them.
+
+Every time is an integer: milliseconds since 1970-01-01 UTC on the database's clock (`shared.database.now`).
+Wide columns stand last, so that SQLite reads a row's narrow ones without walking its overflow pages.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    }
+)
+
+# Python's None is SQL's NULL: a JSON `null` is nobody's result.
+_Json = JSON(none_as_null=True)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("pool", Text, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    # A worker may claim it: queued, or waiting for its next attempt (to the user: still running).
+    Column("claimable", Boolean, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    # Start tag of the fair queue of its pool and priority (`shared.store.fairness`).
+    Column("vtime", BigInteger, nullable=False),
+    # Not claimed before this moment.
+    Column("run_after", BigInteger, nullable=False),
+    # The fence: the number of claims so far, which only grows.
+    Column("attempt", Integer, nullable=False),
+    # The budget: a claim takes one, a release gives it back.
+    Column("tries_left", Integer, nullable=False),
+    Column("alone", Boolean, nullable=False),
+    # Both set exactly while a worker holds the job.
+    Column("worker", Text),
+    Column("lease_until", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    # When it last began to wait: its creation, requeue or release.
+    Column("queued_at", BigInteger, nullable=False),
+    # Missed while queued, the job expires.
+    Column("start_by", BigInteger),
+    # The first claim.
+    Column("started_at", BigInteger),
+    Column("finished_at", BigInteger),
+    Column("expires_at", BigInteger),
+    Column("timeout_ms", BigInteger),
+    Column("retain_ms", BigInteger, nullable=False),
+    Column("fraction", Float, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("error_retryable", Boolean),
+    Column("batch_size", Integer),
+    Column("result_file", Text),
+    Column("labels", _Json, nullable=False),
+    Column("timings_ms", _Json, nullable=False),
+    Column("artifacts", _Json, nullable=False),
+    Column("provenance", _Json, nullable=False),
+    Column("input", _Json, nullable=False),
+    Column("result", _Json),
+    # A claim steps over what earlier claims left in the index until it is vacuumed: do so early. Room on the
+    # page lets a heartbeat's new row version stay beside the old one (HOT).
+    postgresql_with={"autovacuum_vacuum_scale_factor": 0.01, "fillfactor": 80},
+)
+
+
+def _partial(name: str, *columns: Column[Any], where: str, sqlite_where: str = "") -> Index:
+    return Index(name, *columns, postgresql_where=text(where), sqlite_where=text(sqlite_where or where))
+
+
+# The claim walks this one from its start, in its order. SQLite uses a partial index only for a query that
+# says the index's condition in the same words, and SQLAlchemy says `= 1` there.
+_partial(
+    "jobs_claim_idx",
+    jobs.c.pool,
+    jobs.c.priority,
+    jobs.c.vtime,
+    jobs.c.id,
+    where="claimable",
+    sqlite_where="claimable = 1",
+)
+# Not over `lease_until`: PostgreSQL can then renew a lease without touching any index (HOT).
+_partial("jobs_held_idx", jobs.c.id, where="worker IS NOT NULL")
+_partial(
+    "jobs_start_by_idx",
+    jobs.c.start_by,
+    where="claimable AND start_by IS NOT NULL",
+    sqlite_where="claimable = 1 AND start_by IS NOT NULL",
+)
+_partial("jobs_expires_at_idx", jobs.c.expires_at, where="expires_at IS NOT NULL")
+Index("jobs_list_idx", jobs.c.tenant, jobs.c.created_at, jobs.c.id)
+Index("jobs_list_state_idx", jobs.c.tenant, jobs.c.state, jobs.c.created_at, jobs.c.id)
+
+# Which blobs a job refers to; a blob that no row here and in `files` names may be deleted.
+job_files = Table(
+    "job_files",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("file", Text, primary_key=True),
+    # input, result or artifact.
+    Column("role", Text, primary_key=True),
+)
+Index("job_files_file_idx", job_files.c.file)
+
+# What each tenant uploaded.
+files = Table(
+    "files",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("media_type", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("created_at", BigInteger, nullable=False),
+)
+Index("files_id_idx", files.c.id)
+
+# Classifiers made by `train`.
+heads = Table(
+    "heads",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("info", _Json, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+)
+
+leaders = Table(
+    "leaders",
+    metadata,
+    Column("role", Text, primary_key=True),
+    Column("worker", Text, nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+)
+
+# The finish tag of each tenant's newest job, per pool and priority (`shared.store.fairness`).
+tenant_clocks = Table(
+    "tenant_clocks",
+    metadata,
+    Column("pool", Text, primary_key=True),
+    Column("priority", SmallInteger, primary_key=True),
+    Column("tenant", Text, primary_key=True),
+    Column("vtime", BigInteger, nullable=False),
+)

@@ -1,0 +1,63 @@
+"""What is accepted is done, whoever dies meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from client import Client
+from tests.e2e.conftest import LEASE_S, Up, eventually
+
+
+def test_a_job_whose_worker_is_killed_is_done_at_the_second_attempt(up: Up, client: Client) -> None:
+    job = client.submit("embed", texts=["fake:sleep=1 red"])
+    eventually(lambda: client.get(job.id).status == "running")
+
+    os.kill(up.pid("worker-1"), signal.SIGKILL)
+    killed = time.monotonic()
+    done = client.wait(job.id, 3 * LEASE_S)
+
+    assert done.attempt == 2
+    assert time.monotonic() - killed < 2 * LEASE_S
+
+
+def test_the_queue_may_forget_everything(up: Up, client: Client) -> None:
+    blocker = client.submit("embed", texts=["fake:sleep=8 red"])
+    jobs = [client.submit("embed", texts=[f"red {number}"]).id for number in range(200)]
+    waiting = sum(client.get(job_id).status == "queued" for job_id in jobs)
+
+    up.valkey().flushall()
+
+    assert waiting > 100
+    for job_id in [blocker.id, *jobs]:
+        assert client.wait(job_id, 60).attempt == 1
+
+
+@pytest.mark.parametrize("fault", ["stopped", "killed"])
+def test_submits_are_accepted_without_the_queue(up: Up, client: Client, fault: str) -> None:
+    client.wait(client.submit("embed", texts=["red"]).id, 20)  # all is well before
+    pid = up.pid("valkey")
+    os.kill(pid, signal.SIGSTOP if fault == "stopped" else signal.SIGKILL)
+    try:
+        began = time.monotonic()
+        job = client.submit("embed", texts=["blue"])
+        spent = time.monotonic() - began
+    finally:
+        if fault == "stopped":
+            os.kill(pid, signal.SIGCONT)
+
+    assert spent < 5
+    assert client.wait(job.id, 30).succeeded
+    eventually(lambda: client.health().checks["queue"] == "ok", 30)
+
+
+def test_an_idle_worker_finds_jobs_while_the_queue_stands_still(up: Up, client: Client) -> None:
+    pid = up.pid("valkey")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert client.wait(client.submit("embed", texts=["green"]).id, 30).succeeded
+    finally:
+        os.kill(pid, signal.SIGCONT)

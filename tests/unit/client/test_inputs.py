@@ -1,0 +1,82 @@
+"""Pictures, texts and settings find their places by the schema alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.errors import RequestRefused
+from client.inputs import parse_settings, place
+from client.models import File, Task
+from tests.unit.client.fake_service import CATALOGUE
+
+TASKS = {entry["name"]: Task.model_validate(entry) for entry in CATALOGUE}
+
+
+@pytest.mark.parametrize(
+    ("task", "images", "texts", "fields"),
+    [
+        ("match", ["a.jpg"], ["x", "y"], {"images": [Path("a.jpg")], "texts": ["x", "y"]}),
+        ("classify", ["a.jpg"], ["x"], {"image": Path("a.jpg"), "text": "x"}),
+        ("answer", [b"jpg"], ["why?"], {"image": b"jpg", "question": "why?"}),
+        ("classify", ["ab" * 32], [], {"image": File(id="ab" * 32)}),
+        ("match", [], [], {}),
+    ],
+)
+def test_pictures_and_texts_go_where_the_schema_wants_them(
+    task: str, images: list[Any], texts: list[str], fields: dict[str, Any]
+) -> None:
+    assert place(TASKS[task], images, texts) == fields
+
+
+def test_two_where_one_is_wanted_are_refused_with_a_hint() -> None:
+    with pytest.raises(RequestRefused, match="takes one text, got 2; did you mean --set labels"):
+        place(TASKS["classify"], [], ["cat", "dog"])
+
+
+def test_a_task_without_a_place_is_refused_with_its_fields() -> None:
+    task = Task.model_validate({"name": "count", "input_schema": {"properties": {"to": {"type": "integer"}}}})
+    with pytest.raises(RequestRefused, match="no place for --image; it takes to"):
+        place(task, [b"x"], [])
+
+
+@pytest.mark.parametrize(
+    ("word", "fields"),
+    [
+        ("top_k=3", {"top_k": 3}),
+        ("labels=cat, dog", {"labels": ["cat", "dog"]}),
+        ('labels=["a,b"]', {"labels": ["a,b"]}),
+        ("text=3", {"text": "3"}),
+        ("text=a=b", {"text": "a=b"}),
+        ("text=null", {"text": None}),
+        ("image=cat.jpg", {"image": Path("cat.jpg")}),
+        ('image={"data": "aGk="}', {"image": {"data": "aGk="}}),
+        ("unknown=true", {"unknown": True}),
+        ("unknown=word", {"unknown": "word"}),
+    ],
+)
+def test_a_setting_is_read_by_its_place_in_the_schema(word: str, fields: dict[str, Any]) -> None:
+    assert parse_settings(TASKS["classify"], [word]) == fields
+
+
+def test_several_pictures_can_be_set_by_name() -> None:
+    assert parse_settings(TASKS["match"], ["images=a.jpg,b.jpg"]) == {
+        "images": [Path("a.jpg"), Path("b.jpg")]
+    }
+
+
+@pytest.mark.parametrize("word", ["top_k", "=3", "top_k=three"])
+def test_a_setting_that_cannot_be_read_is_refused(word: str) -> None:
+    with pytest.raises(RequestRefused, match="--set"):
+        parse_settings(TASKS["classify"], [word])
+
+
+def test_every_task_of_the_house_has_places_for_its_example() -> None:
+    from shared.schemas import catalogue
+
+    for name, schema in catalogue().items():
+        task = Task(name=name, input_schema=schema.input.model_json_schema())
+        wanted = {key for key, value in schema.example.items() if "part" in str(value)}
+        assert set(place(task, [b"picture"], [])) <= wanted

@@ -1,0 +1,93 @@
+"""One leader ends dead leases, hints again where hints are missing, and forgets the old."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from shared.database import Database
+from shared.jobs import JobId, JobState, WorkerId
+from shared.tables import jobs
+from tests.unit.worker.conftest import Kernel
+from worker.reconciler import Reconciler
+
+EVERY = timedelta(seconds=5)
+
+
+class Recorder:
+    """Hints that are counted, and a list in Redis that is as long as the test says."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.listed = 0
+
+    def send(self, pool: str, job_ids: Sequence[JobId]) -> None:
+        self.sent += [pool] * len(job_ids)
+
+    def backlog(self, _pool: str) -> int:
+        return self.listed
+
+
+def reconciler(kernel: Kernel, hints: Recorder, worker: str = "leader") -> Reconciler:
+    return Reconciler(kernel.store, hints, kernel.blobs, WorkerId(worker), EVERY)  # type: ignore[arg-type]  # what it calls is here
+
+
+def age(database: Database, by: timedelta) -> None:
+    """Move every stored moment of every job into the past."""
+    milliseconds = int(by.total_seconds() * 1000)
+    columns = ("created_at", "lease_until", "start_by", "expires_at", "finished_at")
+    with database.begin() as connection:
+        connection.execute(jobs.update().values({name: jobs.c[name] - milliseconds for name in columns}))
+
+
+def test_a_dead_workers_job_is_claimable_again_and_runs_alone(kernel: Kernel, database: Database) -> None:
+    job = kernel.submit()
+    kernel.claim("dead worker")
+    age(database, timedelta(minutes=1))
+    reconciler(kernel, Recorder()).round()
+    again = kernel.claim()
+    assert (again.id, again.attempt, again.alone) == (job.id, 2, True)
+
+
+def test_only_the_leader_works(kernel: Kernel, database: Database) -> None:
+    reconciler(kernel, Recorder(), "leader").round()
+    kernel.submit()
+    kernel.claim("dead worker")
+    age(database, timedelta(minutes=1))
+    reconciler(kernel, Recorder(), "follower").round()
+    assert kernel.store.claim(WorkerId("worker"), ["default"]) == []
+    reconciler(kernel, Recorder(), "leader").round()
+    assert kernel.claim().attempt == 2
+
+
+def test_a_job_that_did_not_start_in_time_expires(kernel: Kernel, database: Database) -> None:
+    job = kernel.submit(start_within=timedelta(seconds=10))
+    age(database, timedelta(minutes=1))
+    reconciler(kernel, Recorder()).round()
+    assert kernel.job(job).state is JobState.EXPIRED
+
+
+def test_hints_are_sent_for_work_that_redis_does_not_know_of(kernel: Kernel) -> None:
+    hints = Recorder()
+    for _ in range(3):
+        kernel.submit()
+    hints.listed = 1
+    reconciler(kernel, hints).round()
+    assert hints.sent == ["default"] * 2
+
+
+def test_no_hint_is_sent_when_redis_holds_enough(kernel: Kernel) -> None:
+    hints = Recorder()
+    kernel.submit()
+    hints.listed = 1
+    reconciler(kernel, hints).round()
+    assert hints.sent == []
+
+
+def test_what_is_past_its_retention_is_forgotten_with_its_files(kernel: Kernel, database: Database) -> None:
+    job = kernel.run(input={"word": "x" * 1000}, retain=timedelta(hours=1))
+    assert job.result_file is not None
+    age(database, timedelta(hours=2))
+    reconciler(kernel, Recorder()).round()
+    assert not kernel.blobs.exists(job.result_file)
+    assert kernel.store.list(job.tenant, page_size=10, after=None)[0] == []

@@ -1,0 +1,227 @@
+"""The worker's composition root: `celery -A worker.app worker -P threads`, or `python -m worker`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import structlog
+from celery import Celery, bootsteps, signals
+
+from shared import queue, telemetry
+from shared.blobs import BlobStore
+from shared.database import Database
+from shared.errors import IconotextError
+from shared.jobs import Json, WorkerId
+from shared.schemas import catalogue
+from shared.settings import read
+from shared.store import JobStore
+from worker.engine import BatchLimits, Engine
+from worker.engine.devices import choose_device
+from worker.heartbeat import Heartbeat
+from worker.media import Decoder
+from worker.models.registry import load_profile
+from worker.periodic import Periodic
+from worker.poller import Poller
+from worker.reconciler import Reconciler
+from worker.runner import Runner
+from worker.settings import WorkerSettings
+from worker.tasks import pipelines
+
+log = structlog.get_logger()
+
+
+class Service:
+    """Everything one worker process holds, from the models to the threads that keep its leases."""
+
+    def __init__(self, settings: WorkerSettings, celery: Celery) -> None:
+        """Load and warm the models; nothing is claimed before `start`.
+
+        Raises:
+            BadConfiguration, ModelUnavailable: this profile cannot be loaded here.
+        """
+        self._settings = settings
+        self._worker = WorkerId(f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
+        device = choose_device(settings.device)
+        self._profile = load_profile(settings.profile, device=device, cache_dir=settings.resolved_cache_dir)
+        for model in self._profile.models.values():
+            model.warm_up()
+        self._database = Database(
+            settings.resolved_database_url, application="iconotext-worker", pool_size=settings.slots + 4
+        )
+        self._store = JobStore(self._database, lease=settings.lease, max_attempts=settings.max_attempts)
+        blobs = BlobStore(settings.resolved_blob_url)
+        self._engine = Engine(
+            self._profile.models,
+            device=device,
+            limits=BatchLimits(max_items=settings.max_batch, max_wait=settings.batch_wait),
+            on_fatal=_exit_on_lost_device,
+        )
+        self._decoder = Decoder(
+            children=settings.decoders,
+            memory_bytes=settings.decode_memory_bytes,
+            seconds=settings.decode_time.total_seconds(),
+            limits=settings.limits,
+        )
+        self._readers = ThreadPoolExecutor(settings.decoders, thread_name_prefix="reader")
+        self._heartbeat = Heartbeat(
+            self._store,
+            self._worker,
+            lease=settings.lease,
+            interval=settings.resolved_heartbeat,
+            stuck_after=settings.stuck_after,
+            device_progress=self._engine.last_progress,
+            announce=lambda: self._store.announce(self._worker, self._info()),
+        )
+        self.runner = Runner(
+            worker=self._worker,
+            pools=settings.pools,
+            slots=settings.slots,
+            store=self._store,
+            blobs=blobs,
+            engine=self._engine,
+            decoder=self._decoder,
+            heartbeat=self._heartbeat,
+            readers=self._readers,
+            schemas=catalogue(),
+            pipelines=pipelines(),
+            profile=self._profile.name,
+            inline_result_bytes=settings.limits.inline_result_bytes,
+        )
+        self._hints = queue.Hints(celery, settings)
+        reconciler = Reconciler(self._store, self._hints, blobs, self._worker, settings.reconcile)
+        self._poller = Poller(
+            lambda: self._store.has_work(settings.pools),
+            lambda: self.runner.drain(blocking=False),
+            settings.slots,
+        )
+        self._periodic = [
+            Periodic("reconciler", settings.reconcile, reconciler.round),
+            Periodic("poll", settings.poll, self._poller.round),
+        ]
+
+    def start(self) -> None:
+        """Begin to take jobs, and say so."""
+        self._engine.start()
+        self._decoder.start()
+        self._heartbeat.start()
+        for thread in self._periodic:
+            thread.start()
+        log.info("ready", worker=self._worker, **self._info())
+
+    def close(self) -> None:
+        """Take no more jobs, let those in flight end, hand back those that do not, and stop."""
+        self.runner.stop()
+        for thread in self._periodic:
+            thread.close()
+        self._heartbeat.hand_back(self._settings.drain)
+        self._poller.close()
+        self._heartbeat.close()
+        self._store.withdraw(self._worker)
+        self._engine.close()
+        self._decoder.close()
+        self._readers.shutdown(wait=True, cancel_futures=True)
+        self._hints.close()
+        self._database.close()
+        log.info("stopped", worker=self._worker)
+
+    def _info(self) -> Json:
+        return {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "pools": list(self._settings.pools),
+            "slots": self._settings.slots,
+            "profile": self._profile.name,
+            "tasks": sorted(pipelines()),
+            "models": {
+                name: {"id": model.card.id, "revision": model.card.revision, "grade": model.card.grade}
+                for name, model in self._profile.models.items()
+            },
+            "device": next((model.card.device for model in self._profile.models.values()), None),
+            "batches": self._engine.stats().batches,
+        }
+
+
+def _exit_on_lost_device(error: Exception) -> None:
+    """End the process: its supervisor starts another, its jobs' leases end, other workers take them over."""
+    log.error("the device is lost, this worker ends", exc_info=error)
+    os._exit(os.EX_SOFTWARE)
+
+
+class ServiceStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ships no types
+    """Starts the service before the consumer takes the first hint; stops it after the last."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._celery: Celery = parent.app
+
+    def start(self, parent: Any) -> None:  # noqa: ARG002  # the bootstep's signature
+        try:
+            service = Service(self._celery.iconotext_settings, self._celery)
+        except IconotextError as error:
+            log.error("cannot start", code=error.code, reason=error.message)  # noqa: TRY400  # its words say enough
+            raise SystemExit(2) from error
+        service.start()
+        self._celery.service = service
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002
+        service, self._celery.service = self._celery.service, None
+        if service is not None:
+            service.close()
+
+    terminate = stop
+
+
+def create_app(settings: WorkerSettings | None = None) -> Celery:
+    """Return the worker's Celery app; models load when its worker starts, not here.
+
+    Raises:
+        BadConfiguration: an `ICONOTEXT_*` variable holds a value that cannot be used.
+    """
+    settings = settings or read(WorkerSettings)
+    telemetry.configure(settings.log_level, settings.log_format, "worker")
+    app = queue.make_celery(settings)
+    app.conf.update(
+        task_queues=[queue.binding(pool) for pool in settings.pools],
+        worker_concurrency=settings.slots,
+        worker_pool="threads",
+    )
+    app.iconotext_settings = settings
+    app.service = None
+    app.steps["worker"].add(ServiceStep)
+
+    def hint(_job_id: str) -> None:
+        """Somebody says there is work: take what is best, until nothing is left."""
+        if app.service is None:
+            return
+        try:
+            app.service.runner.drain()
+        except Exception as error:  # noqa: BLE001  # a MemoryError that leaves a task stops a threads pool for good
+            log.warning("cannot claim", error=str(error))
+
+    def claim_nothing_more(**_: object) -> None:
+        """Let the loops inside running hints end with their present job, as soon as the signal arrives."""
+        if app.service is not None:
+            app.service.runner.stop()
+
+    app.task(name=queue.HINT)(hint)
+    signals.worker_shutting_down.connect(claim_nothing_more, weak=False)
+    return app
+
+
+@cache
+def _built() -> Celery:
+    return create_app()
+
+
+def __getattr__(name: str) -> Celery:
+    """Build `app` when Celery's command line asks for it: importing this module reads no setting."""
+    if name == "app":
+        return _built()
+    raise AttributeError(name)

@@ -1,0 +1,48 @@
+"""One running job's handle: how the engine learns that the job stopped, and the job what it cost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+
+class Ticket:
+    """One attempt at one job, shared by the runner, the decoder and the engine."""
+
+    def __init__(self, *, alone: bool = False) -> None:
+        #: The job's batches hold nothing of other jobs, and nothing else runs meanwhile.
+        self.alone = alone
+        #: The largest batch that answered any of the job's items.
+        self.largest_batch = 0
+        #: Wall time of the batches that the job took part in; neighbours count the same seconds too.
+        self.model_seconds = 0.0
+        #: The capabilities that the job used, by name.
+        self.models: set[str] = set()
+        self._reason: Exception | None = None
+        self._changed = threading.Condition()
+
+    @property
+    def stopped(self) -> bool:
+        return self._reason is not None
+
+    def stop(self, reason: Exception) -> None:
+        """Make `check`, and whatever waits on this ticket, raise `reason`; the first reason stays."""
+        with self._changed:
+            self._reason = self._reason or reason
+            self._changed.notify_all()
+
+    def check(self) -> None:
+        """Raise the reason once the ticket is stopped."""
+        if self._reason is not None:
+            raise self._reason
+
+    def wait_until(self, happened: Callable[[], bool]) -> None:
+        """Block until `happened()`, asked again at each `wake`; raise the reason once stopped."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.stopped or happened())
+        self.check()
+
+    def wake(self) -> None:
+        """Have the waiter look again."""
+        with self._changed:
+            self._changed.notify_all()

@@ -1,0 +1,168 @@
+"""The jobs this process holds, kept alive by one thread."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import structlog
+
+from shared.errors import JobTimeout, LeaseLost, StoreUnavailable
+from shared.jobs import Claim, JobId, Progress, WorkerId
+from shared.store import JobStore
+from worker.engine.ticket import Ticket
+from worker.pipeline import JobCanceled, WorkerDraining
+
+#: How soon a change of progress, a cancel or a timeout is noticed.
+_TICK_S = 0.5
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Held:
+    """One claim while it runs: the ticket that stops it, the progress that others see."""
+
+    claim: Claim
+    ticket: Ticket
+    started: float
+    progress: Progress = field(default_factory=Progress)
+    reported: Progress = field(default_factory=Progress)
+
+
+class Heartbeat:
+    """Renews the leases of every held job in one statement, and stops the jobs that must not go on.
+
+    A worker that cannot renew for two thirds of a lease stops its own jobs, before another may take them.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        worker: WorkerId,
+        *,
+        lease: timedelta,
+        interval: timedelta,
+        stuck_after: timedelta,
+        device_progress: Callable[[], float],
+        announce: Callable[[], None],
+    ) -> None:
+        """Take the store and the device's sign of life.
+
+        Args:
+            device_progress: `time.monotonic()` of the device thread's last sign of life.
+            announce: tells the store that this worker lives; called with every beat.
+        """
+        self._store = store
+        self._worker = worker
+        self._fence_after_s = lease.total_seconds() * 2 / 3
+        self._interval_s = interval.total_seconds()
+        self._stuck_after_s = stuck_after.total_seconds()
+        self._device_progress = device_progress
+        self._announce = announce
+        self._held: dict[JobId, Held] = {}
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._closing = threading.Event()
+        self._renewed = time.monotonic()
+        self._thread = threading.Thread(target=self._beat_until_closed, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._announce()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop beating; whatever is still held keeps its lease until that runs out."""
+        self._closing.set()
+        self._thread.join()
+
+    @contextmanager
+    def hold(self, claim: Claim) -> Iterator[Held]:
+        """Keep the claim's lease while the block runs."""
+        held = Held(claim, Ticket(alone=claim.alone), time.monotonic())
+        with self._lock:
+            self._held[claim.id] = held
+        try:
+            yield held
+        finally:
+            with self._lock:
+                # A successor attempt of the same job may have begun here meanwhile.
+                if self._held.get(claim.id) is held:
+                    del self._held[claim.id]
+                self._idle.notify_all()
+
+    def hand_back(self, patience: timedelta) -> None:
+        """Wait for the held jobs; those still running after `patience` are stopped, to be released."""
+        with self._lock:
+            if not self._idle.wait_for(lambda: not self._held, patience.total_seconds()):
+                for held in self._held.values():
+                    held.ticket.stop(WorkerDraining("this worker is shutting down"))
+                self._idle.wait_for(lambda: not self._held, _TICK_S * 10)
+
+    def _beat_until_closed(self) -> None:
+        due = time.monotonic()
+        while not self._closing.wait(_TICK_S if self._held else min(_TICK_S, self._interval_s)):
+            now = time.monotonic()
+            self._exit_if_stuck(now)
+            held = self._snapshot()
+            self._stop_late(held, now)
+            changed = any(one.progress != one.reported for one in held)
+            if now < due and not changed:
+                continue
+            try:
+                self._renew(held)
+                if now >= due:
+                    self._announce()
+                    due = now + self._interval_s
+            except StoreUnavailable as error:
+                log.warning("heartbeat failed", error=str(error), held=len(held))
+                self._fence(held)
+            except Exception:
+                log.exception("heartbeat failed", held=len(held))
+                self._fence(held)
+
+    def _snapshot(self) -> list[Held]:
+        with self._lock:
+            return list(self._held.values())
+
+    def _renew(self, held: list[Held]) -> None:
+        beginning = time.monotonic()
+        if held:
+            sent = {one.claim.id: one.progress for one in held}
+            answer = self._store.heartbeat(
+                self._worker, {one.claim.id: one.claim.attempt for one in held}, sent
+            )
+            for one in held:
+                one.reported = sent[one.claim.id]
+                if one.claim.id in answer.lost:
+                    one.ticket.stop(LeaseLost("another worker has taken this job over"))
+                elif one.claim.id in answer.canceling:
+                    one.ticket.stop(JobCanceled("cancelled by its owner"))
+        # The lease runs from the database's receipt, which is not before the statement was sent.
+        self._renewed = beginning
+
+    def _stop_late(self, held: list[Held], now: float) -> None:
+        for one in held:
+            limit = one.claim.timeout
+            if limit is not None and now - one.started > limit.total_seconds():
+                one.ticket.stop(JobTimeout(f"ran longer than its timeout of {limit.total_seconds():g} s"))
+
+    def _fence(self, held: list[Held]) -> None:
+        if time.monotonic() - self._renewed > self._fence_after_s:
+            for one in held:
+                one.ticket.stop(LeaseLost("this worker could not renew its lease"))
+
+    def _exit_if_stuck(self, now: float) -> None:
+        """End the process when the device thread gave no sign of life: no Python code can free it."""
+        silent_s = now - self._device_progress()
+        if silent_s > self._stuck_after_s:
+            log.error("the device does not answer, this worker ends", silent_s=round(silent_s, 1))
+            faulthandler.dump_traceback(sys.stderr)
+            os._exit(os.EX_SOFTWARE)

@@ -1,0 +1,164 @@
+"""The joint space of an image classifier and a sentence encoder: the sentence encoder's space, centred.
+
+Two maps bring a picture there, and their unit vectors are added:
+
+- ConSE (Norouzi et al. 2013): the mean of its most probable classes' label vectors, weighted by probability.
+- A ridge map from image features to label vectors, fitted once on the classifier's own (class weight, label
+  vector) pairs: the linear case of DeViSE (Frome et al. 2013). Fitting it takes no picture.
+
+Measured with the starter's encoders, one caption per photo, R@1 image to text / text to image:
+
+    photos              ConSE alone   ridge alone   half and half (R@5)
+    95 (chosen on)      .45 / .47     .32 / .33     .48 / .47 (.75 / .80)
+    48 (held out)       .54 / .48     .40 / .46     .48 / .52
+
+The photos are those of GCompris 3.1 and scikit-image 0.26, the captions ours. A third part, the square roots
+of both sides' class probabilities, gains .06 image to text and loses .03 where a text attends over regions;
+left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import BadConfiguration
+from worker.models.cache import Tensors, cached_tensors
+from worker.models.capabilities import (
+    ImageEncoder,
+    ImageFeatures,
+    ModelCard,
+    RegionFeatures,
+    TextEncoder,
+    Vector,
+    Vectors,
+)
+from worker.models.sources import Source
+
+#: Goes up whenever `fit` computes something else from the same inputs.
+_VERSION = 1
+#: Classes that speak for a picture (Norouzi et al. 2013, T = 10).
+_TOP_CLASSES = 10
+#: A label's vector is the mean of its vectors in these texts: R@5 .75 / .80, the bare label alone .72 / .78.
+_PROMPTS = ("{}", "a photo of a {}")
+#: On rows of unit length; with 1 to 30, R@1 differs by four of the 95 photos at most.
+_RIDGE = 10.0
+#: Share of the ridge map in the sum; ConSE has the rest.
+_RIDGE_SHARE = 0.5
+_FIT_BATCH = 256
+
+
+@runtime_checkable
+class LinearClassifier(ImageEncoder, Protocol):
+    """An image encoder whose last layer can be read."""
+
+    @property
+    def class_weights(self) -> NDArray[np.float32]:
+        """Return the classifier's rows, float32 of shape (V, F)."""
+
+
+class Conse:
+    """A `JointEncoder`.
+
+    Args:
+        maps: `mean` (D,): the label texts' mean vector; `labels` (V, D): the label texts' vectors, centred,
+            of unit length; `ridge` (F, D): from image features to centred text vectors.
+    """
+
+    def __init__(self, card: ModelCard, text: TextEncoder, maps: Tensors) -> None:
+        self._card = card
+        self._text = text
+        self._mean = maps["mean"]
+        self._labels = maps["labels"]
+        self._ridge = maps["ridge"]
+
+    @property
+    def card(self) -> ModelCard:
+        return self._card
+
+    @property
+    def dim(self) -> int:
+        return int(self._labels.shape[1])
+
+    @property
+    def vocabulary_vectors(self) -> Vectors:
+        return self._labels
+
+    def warm_up(self) -> None:
+        self.embed_texts(["warm up"])
+
+    def embed_texts(self, texts: Sequence[str]) -> list[Vector]:
+        """Return each text's vector, centred on the mean of the label texts as the pictures are."""
+        if not texts:
+            return []
+        return list(_unit(np.stack(self._text.encode_texts(texts)) - self._mean))
+
+    def project_images(self, features: Sequence[ImageFeatures]) -> list[Vector]:
+        return [self._project(one.pooled[None], one.probabilities[None])[0] for one in features]
+
+    def project_regions(self, features: Sequence[RegionFeatures]) -> list[Vectors]:
+        return [
+            self._project(
+                one.grid.reshape(-1, one.grid.shape[-1]),
+                one.probabilities.reshape(-1, one.probabilities.shape[-1]),
+            )
+            for one in features
+        ]
+
+    def _project(self, features: NDArray[np.float32], probabilities: NDArray[np.float32]) -> Vectors:
+        """Return one unit vector per row."""
+        top = np.argpartition(-probabilities, _TOP_CLASSES, axis=1)[:, :_TOP_CLASSES]
+        weights = np.take_along_axis(probabilities, top, axis=1)
+        by_words = _unit(np.einsum("nk,nkd->nd", weights, self._labels[top]))
+        by_ridge = _unit(features @ self._ridge)
+        return _unit((1 - _RIDGE_SHARE) * by_words + _RIDGE_SHARE * by_ridge)
+
+
+def load(source: Source) -> Conse:
+    """Build the space over the loaded encoders; fits on the first start, then reads the cache."""
+    text, image = source.over.get("TextEncoder"), source.over.get("ImageEncoder")
+    if not isinstance(text, TextEncoder) or not isinstance(image, LinearClassifier):
+        raise BadConfiguration(
+            f"{source.card.id} is built over a TextEncoder and an ImageEncoder with a linear last layer"
+        )
+    inputs = (
+        _VERSION,
+        text.card.revision,
+        image.card.revision,
+        list(image.vocabulary),
+        _PROMPTS,
+        _RIDGE,
+    )
+    maps = cached_tensors(source.cache_dir, "conse", inputs, lambda: fit(text, image))
+    # Its own arithmetic is numpy's, wherever the encoders below run.
+    return Conse(dataclasses.replace(source.card, device="cpu"), text, maps)
+
+
+def fit(text: TextEncoder, image: LinearClassifier) -> Tensors:
+    """Return `Conse`'s maps. Takes 2 x V short texts, some ten seconds on two cores."""
+    vectors = _label_vectors(text, image.vocabulary)
+    mean = vectors.mean(axis=0)
+    labels = _unit(vectors - mean)
+    rows = _unit(image.class_weights - image.class_weights.mean(axis=0))
+    gram = rows.T @ rows + np.float32(_RIDGE) * np.eye(rows.shape[1], dtype=np.float32)
+    return {"mean": mean, "labels": labels, "ridge": np.linalg.solve(gram, rows.T @ labels)}
+
+
+def _label_vectors(text: TextEncoder, labels: Sequence[str]) -> Vectors:
+    texts = [prompt.format(label) for prompt in _PROMPTS for label in labels]
+    vectors = [
+        vector
+        for start in range(0, len(texts), _FIT_BATCH)
+        for vector in text.encode_texts(texts[start : start + _FIT_BATCH])
+    ]
+    return _unit(np.stack(vectors).reshape(len(_PROMPTS), len(labels), -1).mean(axis=0))
+
+
+def _unit(rows: NDArray[np.float32]) -> Vectors:
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    unit: Vectors = (rows / np.maximum(lengths, np.float32(1e-12))).astype(np.float32)
+    return unit

@@ -1,0 +1,241 @@
+"""Stand-ins for every capability, deterministic, without weights: pictures are colours, texts are words.
+
+A red picture and the text "a red door" are close in the joint space, so tests can tell right from wrong.
+A text may carry a command, to make the device misbehave on purpose:
+
+    fake:fail           raises RuntimeError for any batch that holds it
+    fake:memory         raises MemoryError for any batch that holds it
+    fake:exit           ends the process, as a crash in native code would
+    fake:sleep=SECONDS  takes that long
+
+A picture that is `POISON` in every pixel fails like `fake:fail`. A manifest's `options` may hold
+`seconds_per_batch`, `seconds_per_item` and `largest_batch` (a longer batch raises MemoryError).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.media.views import View
+from worker.models.capabilities import (
+    ImageFeatures,
+    Model,
+    ModelCard,
+    Pixels,
+    RegionFeatures,
+    Vector,
+    Vectors,
+)
+from worker.models.sources import Source
+
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "black": (0, 0, 0),
+    "white": (255, 255, 255),
+    "red": (220, 30, 30),
+    "green": (30, 160, 60),
+    "blue": (40, 70, 200),
+    "yellow": (240, 220, 40),
+    "orange": (240, 140, 30),
+    "purple": (130, 50, 160),
+    "pink": (250, 160, 190),
+    "brown": (120, 75, 40),
+    "grey": (128, 128, 128),
+    "cyan": (60, 210, 220),
+}
+#: The colour of a picture that no batch survives.
+POISON = (255, 0, 254)
+
+_NAMES = tuple(COLOURS)
+_RGB = np.array(list(COLOURS.values()), dtype=np.float32)
+_HASHED = 16
+_CELLS = 4
+_CELL_PIXELS = 8
+#: Of squared distance in units of 255: a colour 30 levels away is still named with some certainty.
+_SOFTNESS = 0.02
+_COMMAND = re.compile(r"fake:(fail|memory|exit|sleep=(\d+(?:\.\d+)?))")
+_CRASHED = 70
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """How slow, and how small, the device pretends to be."""
+
+    seconds_per_batch: float = 0.0
+    seconds_per_item: float = 0.0
+    largest_batch: int | None = None
+
+    def spend(self, items: int) -> None:
+        if self.largest_batch is not None and items > self.largest_batch:
+            raise MemoryError(f"{items} items; this device holds {self.largest_batch}")
+        if seconds := self.seconds_per_batch + items * self.seconds_per_item:
+            time.sleep(seconds)
+
+
+class FakeTextEncoder:
+    """A `TextEncoder`: colour words, and every word hashed."""
+
+    def __init__(self, card: ModelCard, pace: Pace) -> None:
+        self._card = card
+        self._pace = pace
+
+    @property
+    def card(self) -> ModelCard:
+        return self._card
+
+    @property
+    def dim(self) -> int:
+        return len(_NAMES) + _HASHED
+
+    def warm_up(self) -> None:
+        self.encode_texts(["warm up"])
+
+    def encode_texts(self, texts: Sequence[str]) -> list[Vector]:
+        _obey(texts)
+        self._pace.spend(len(texts))
+        return [_text_vector(text) for text in texts]
+
+
+class FakeImageEncoder:
+    """An `ImageEncoder`: the mean colour of the picture, or of each of 4 x 4 cells."""
+
+    def __init__(self, card: ModelCard, pace: Pace) -> None:
+        self._card = card
+        self._pace = pace
+
+    @property
+    def card(self) -> ModelCard:
+        return self._card
+
+    @property
+    def dim(self) -> int:
+        return 3
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        return _NAMES
+
+    @property
+    def view(self) -> View:
+        return View(width=_CELL_PIXELS, height=_CELL_PIXELS, fit="crop", resample="bilinear")
+
+    @property
+    def region_view(self) -> View:
+        side = _CELLS * _CELL_PIXELS
+        return View(width=side, height=side, fit="stretch", resample="bilinear")
+
+    def warm_up(self) -> None:
+        side = _CELLS * _CELL_PIXELS
+        self.encode_regions([np.zeros((side, side, 3), dtype=np.uint8)])
+
+    def encode_images(self, images: Sequence[Pixels]) -> list[ImageFeatures]:
+        self._look(images)
+        means = [image.reshape(-1, 3).mean(axis=0, dtype=np.float32) for image in images]
+        return [ImageFeatures(pooled=mean / 255, probabilities=_named(mean)) for mean in means]
+
+    def encode_regions(self, images: Sequence[Pixels]) -> list[RegionFeatures]:
+        self._look(images)
+        grids = [
+            image.reshape(_CELLS, _CELL_PIXELS, _CELLS, _CELL_PIXELS, 3).mean(axis=(1, 3), dtype=np.float32)
+            for image in images
+        ]
+        return [RegionFeatures(grid=grid / 255, probabilities=_named(grid)) for grid in grids]
+
+    def _look(self, images: Sequence[Pixels]) -> None:
+        if any((image == POISON).all() for image in images):
+            raise RuntimeError("a poisoned picture is in this batch")
+        self._pace.spend(len(images))
+
+
+class FakeJointEncoder:
+    """A `JointEncoder`: the text encoder's space; a picture is its colours' words."""
+
+    def __init__(self, card: ModelCard, pace: Pace) -> None:
+        self._card = card
+        self._pace = pace
+
+    @property
+    def card(self) -> ModelCard:
+        return self._card
+
+    @property
+    def dim(self) -> int:
+        return len(_NAMES) + _HASHED
+
+    @property
+    def vocabulary_vectors(self) -> Vectors:
+        return np.stack([_text_vector(name) for name in _NAMES])
+
+    def warm_up(self) -> None:
+        self.embed_texts(["warm up"])
+
+    def embed_texts(self, texts: Sequence[str]) -> list[Vector]:
+        _obey(texts)
+        self._pace.spend(len(texts))
+        return [_text_vector(text) for text in texts]
+
+    def project_images(self, features: Sequence[ImageFeatures]) -> list[Vector]:
+        self._pace.spend(len(features))
+        return [_unit(one.probabilities @ self.vocabulary_vectors) for one in features]
+
+    def project_regions(self, features: Sequence[RegionFeatures]) -> list[Vectors]:
+        self._pace.spend(len(features))
+        return [
+            _unit(one.probabilities.reshape(-1, len(_NAMES)) @ self.vocabulary_vectors) for one in features
+        ]
+
+
+def load(source: Source) -> Model:
+    """Return the stand-in for the source's capability."""
+    kinds: dict[str, Callable[[ModelCard, Pace], Model]] = {
+        "TextEncoder": FakeTextEncoder,
+        "ImageEncoder": FakeImageEncoder,
+        "JointEncoder": FakeJointEncoder,
+    }
+    return kinds[source.capability](source.card, Pace(**source.options))
+
+
+def _obey(texts: Sequence[str]) -> None:
+    for text in texts:
+        if command := _COMMAND.search(text):
+            match command[1]:
+                case "fail":
+                    raise RuntimeError("fake:fail is in this batch")
+                case "memory":
+                    raise MemoryError("fake:memory is in this batch")
+                case "exit":
+                    os._exit(_CRASHED)
+                case _:
+                    time.sleep(float(command[2]))
+
+
+def _text_vector(text: str) -> Vector:
+    """Return colour words in the first places, every other word hashed and faint in the rest."""
+    vector = np.zeros(len(_NAMES) + _HASHED, dtype=np.float32)
+    for word in re.findall(r"\w+", text.lower()) or [text]:
+        if word in COLOURS:
+            vector[_NAMES.index(word)] += 1.0
+        else:
+            digest = hashlib.sha256(word.encode(errors="surrogatepass")).digest()
+            vector[len(_NAMES) + digest[0] % _HASHED] += 0.1 if digest[1] % 2 else -0.1
+    return _unit(vector) if vector.any() else _unit(np.ones_like(vector))
+
+
+def _named(colours: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return over the last axis how well each name fits the colour; sums to 1."""
+    distances = (((colours[..., None, :] - _RGB) / 255) ** 2).sum(axis=-1)
+    fits = np.exp(-(distances - distances.min(axis=-1, keepdims=True)) / _SOFTNESS)
+    shares: NDArray[np.float32] = (fits / fits.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return shares
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    unit: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+    return unit

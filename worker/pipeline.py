@@ -1,0 +1,101 @@
+"""A job as a straight line: `extract -> convert -> fuse -> output`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from shared.jobs import Artifact
+from shared.schemas.base import ImageRef, TaskInput, TaskResult
+from worker.media.views import View
+from worker.models.capabilities import Model, Pixels
+
+Input = TypeVar("Input", bound=TaskInput)
+Result = TypeVar("Result", bound=TaskResult)
+Extracted = TypeVar("Extracted")
+Converted = TypeVar("Converted")
+Fused = TypeVar("Fused")
+Capability = TypeVar("Capability", bound=Model)
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class JobStopped(Exception):
+    """The job must not go on in this process; not an error: somebody wanted it so."""
+
+
+class JobCanceled(JobStopped):
+    """Its owner cancelled it."""
+
+
+class WorkerDraining(JobStopped):
+    """This worker is going away; another takes the job over."""
+
+
+class Work(Protocol):
+    """What a stage may ask for while a job runs: pictures, models, a place for what it made."""
+
+    def images(self, refs: Sequence[ImageRef], view: View) -> list[Pixels]:
+        """Return each picture decoded, upright, RGB, in the view.
+
+        Raises:
+            ImageCorrupt, ImageUndecodable, ImageRefused: names the picture by its place in the input.
+        """
+
+    def model(self, capability: type[Capability]) -> Capability:
+        """Return the model behind a capability, for its properties only; operations go through `map`.
+
+        Raises:
+            ModelUnavailable: this worker's profile has none.
+        """
+
+    def map(
+        self, operation: Callable[[Any, Sequence[Item]], Sequence[Answer]], items: Sequence[Item]
+    ) -> list[Answer]:
+        """Run a capability's operation on the device, batched with other jobs: one answer per item, in order.
+
+        `work.map(TextEncoder.encode_texts, texts)`. No items, no call.
+
+        Raises:
+            ModelFailed: the model fails on one of these items, even alone.
+            JobStopped, JobTimeout, LeaseLost: the job must not go on.
+        """
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Report how much of the present stage is done, in [0, 1]; raises what stopped the job, if it was."""
+
+    def artifact(self, name: str, content: bytes, media_type: str) -> Artifact:
+        """Store a file beside the result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline(Generic[Input, Extracted, Converted, Fused, Result]):
+    """The four stages of one task. `worker/tasks/<task>.py` holds one as `PIPELINE`."""
+
+    #: Text features and image features.
+    extract: Callable[[Work, Input], Extracted]
+    #: From one modality to the other: image features to words, words and image features to the joint space.
+    convert: Callable[[Work, Input, Extracted], Converted]
+    #: Both modalities into one.
+    fuse: Callable[[Work, Input, Converted], Fused]
+    #: The task's answer.
+    output: Callable[[Work, Input, Fused], Result]
+
+
+STAGES = ("extract", "convert", "fuse", "output")
+
+
+def run_stages(
+    pipeline: Pipeline[Any, Any, Any, Any, Result],
+    work: Work,
+    task_input: TaskInput,
+    enter: Callable[[str], None],
+) -> Result:
+    """Run the four stages in order; `enter` is told each stage's name as it begins, and may stop the job."""
+    value: Any = task_input
+    for stage in STAGES:
+        enter(stage)
+        step = getattr(pipeline, stage)
+        value = step(work, task_input) if stage == "extract" else step(work, task_input, value)
+    return value  # type: ignore[no-any-return]  # the stages' types meet in Pipeline's parameters

@@ -1,0 +1,201 @@
+"""Claim, run, settle: the one place where a job's outcome is decided."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from shared.blobs import BlobStore
+from shared.errors import (
+    IconotextError,
+    InternalError,
+    LeaseLost,
+    ModelOutOfMemory,
+    ModelUnavailable,
+)
+from shared.jobs import Claim, Failure, FileId, Json, Success, WorkerId
+from shared.schemas.base import TaskSchema
+from shared.store import JobStore
+from worker.engine import Engine
+from worker.heartbeat import Heartbeat, Held
+from worker.media import Decoder
+from worker.models.capabilities import CAPABILITIES
+from worker.pipeline import JobCanceled, Pipeline, WorkerDraining, run_stages
+from worker.work import JobWork
+
+#: The first retry waits about this long, each further one twice as long, up to the limit.
+_BACKOFF_S = 1.0
+_LONGEST_BACKOFF_S = 60.0
+
+log = structlog.get_logger()
+
+
+class Runner:
+    """Runs jobs, as many at once as there are slots."""
+
+    def __init__(
+        self,
+        *,
+        worker: WorkerId,
+        pools: Sequence[str],
+        slots: int,
+        store: JobStore,
+        blobs: BlobStore,
+        engine: Engine,
+        decoder: Decoder,
+        heartbeat: Heartbeat,
+        readers: Executor,
+        schemas: Mapping[str, TaskSchema],
+        pipelines: Mapping[str, Pipeline[Any, Any, Any, Any, Any]],
+        profile: str,
+        inline_result_bytes: int,
+    ) -> None:
+        self._worker = worker
+        self._pools = tuple(pools)
+        self._slots = threading.BoundedSemaphore(slots)
+        self._store = store
+        self._blobs = blobs
+        self._engine = engine
+        self._decoder = decoder
+        self._heartbeat = heartbeat
+        self._readers = readers
+        self._schemas = schemas
+        self._pipelines = pipelines
+        self._profile = profile
+        self._inline_result_bytes = inline_result_bytes
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Claim nothing more; jobs in flight go on."""
+        self._stopping.set()
+
+    def drain(self, *, blocking: bool = True) -> int:
+        """Claim and run jobs until none is left; return how many.
+
+        Args:
+            blocking: wait for a free slot, or return 0 at once when there is none.
+        """
+        if not self._slots.acquire(blocking=blocking):
+            return 0
+        count = 0
+        try:
+            while not self._stopping.is_set() and (claims := self._store.claim(self._worker, self._pools)):
+                self.run(claims[0])
+                count += 1
+        finally:
+            self._slots.release()
+        return count
+
+    def run(self, claim: Claim) -> None:
+        """Run one claimed job to its outcome and settle it; raises nothing that the job or the store did."""
+        context = structlog.contextvars.bound_contextvars(
+            job=claim.id, attempt=claim.attempt, task=claim.task
+        )
+        with context, self._heartbeat.hold(claim) as held, self._engine.enter():
+            try:
+                self._settle(claim, held)
+            except LeaseLost as error:
+                log.warning("lease lost, the outcome is dropped", reason=error.message)
+            except Exception:
+                log.exception("cannot settle: the lease will end, another attempt follows")
+
+    def _settle(self, claim: Claim, held: Held) -> None:
+        """Make the attempt and write its outcome down, whatever it is; raises what the store raises."""
+        try:
+            success = self._attempt(held)
+        except Exception as error:  # noqa: BLE001  # the one place where every failure becomes an outcome
+            self._settle_failed(claim, error)
+        else:
+            self._store.succeed(claim, success)
+
+    def _attempt(self, held: Held) -> Success:
+        claim = held.claim
+        schema, pipeline = self._schemas.get(claim.task), self._pipelines.get(claim.task)
+        if schema is None or pipeline is None:
+            raise ModelUnavailable(
+                f"this worker does not know the task {claim.task!r}; it may be older than the API"
+            )
+        work = JobWork(
+            held, engine=self._engine, decoder=self._decoder, blobs=self._blobs, readers=self._readers
+        )
+        task_input = schema.input.model_validate(claim.input)
+        result = run_stages(pipeline, work, task_input, work.enter)
+        work.finish()
+        held.ticket.check()
+        return self._success(held, work, result.model_dump(mode="json"))
+
+    def _success(self, held: Held, work: JobWork, result: Json) -> Success:
+        encoded = json.dumps(result, separators=(",", ":"), allow_nan=False).encode()
+        file: FileId | None = None
+        if len(encoded) > self._inline_result_bytes:
+            file = self._blobs.put(encoded)
+        return Success(
+            result=None if file else result,
+            result_file=file,
+            artifacts=work.artifacts,
+            provenance=self._provenance(held.ticket.models),
+            timings_ms={
+                name: round(span, 3)
+                for name, span in {**work.timings_ms, "model": held.ticket.model_seconds * 1000}.items()
+            },
+            batch_size=held.ticket.largest_batch,
+        )
+
+    def _provenance(self, used: set[str]) -> Json:
+        cards = [(name, self._engine.model(CAPABILITIES[name]).card) for name in sorted(used)]
+        return {
+            "profile": self._profile,
+            "models": [
+                {
+                    "capability": name,
+                    "id": card.id,
+                    "revision": card.revision,
+                    "grade": card.grade,
+                    "device": card.device,
+                    "dtype": card.dtype,
+                }
+                for name, card in cards
+            ],
+            "device": cards[0][1].device if cards else None,
+            "dtype": cards[0][1].dtype if cards else None,
+        }
+
+    def _settle_failed(self, claim: Claim, error: Exception) -> None:
+        """Write down an attempt that did not succeed."""
+        match error:
+            case JobCanceled():
+                self._store.confirm_canceled(claim)
+            case WorkerDraining():
+                self._store.release(claim)
+            case LeaseLost():
+                raise error
+            case IconotextError() if not error.retryable:
+                self._store.fail(claim, Failure(code=error.code, message=error.message))
+            case _:
+                self._retry_or_fail(claim, error)
+
+    def _retry_or_fail(self, claim: Claim, error: Exception) -> None:
+        if isinstance(error, MemoryError):
+            error = ModelOutOfMemory("the worker ran out of memory")
+        if isinstance(error, IconotextError):
+            log.warning("attempt failed, another follows", code=error.code, reason=error.message)
+            failure = Failure(code=error.code, message=error.message, retryable=True)
+            self._store.requeue(claim, failure, _backoff(claim.attempt))
+            return
+        # A bug of ours: the same job would meet it again, and its text may quote what the user sent.
+        log.error("attempt failed by a bug", exc_info=error)
+        message = f"an error inside the service ({type(error).__name__}); the worker's log has the details"
+        self._store.fail(claim, Failure(code=InternalError.code, message=message))
+
+
+def _backoff(attempt: int) -> timedelta:
+    """Return how long to wait before the next attempt: doubling, with jitter of one half."""
+    seconds = min(_BACKOFF_S * 2 ** (attempt - 1), _LONGEST_BACKOFF_S)
+    return timedelta(seconds=seconds * random.uniform(0.5, 1.5))  # noqa: S311  # spreads load, guards nothing

@@ -1,0 +1,84 @@
+"""What operators may set for a worker, beside `shared/settings.py`."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import NoDecode
+
+from shared.jobs import DEFAULT_POOL
+from shared.settings import Duration, SharedSettings
+
+
+def _cores() -> int:
+    """Return the cores this process may use, which a container may hold below the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class WorkerSettings(SharedSettings):
+    """One worker process: one device, the jobs in flight on it, the children that decode for it."""
+
+    #: The pools whose jobs this worker takes, separated by commas.
+    pools: Annotated[tuple[str, ...], NoDecode] = (DEFAULT_POOL,)
+    #: `auto` takes the first CUDA device, or else the CPU; `cpu`, `cuda:1`.
+    device: str = "auto"
+    #: Jobs in flight at once. More jobs make larger batches; each costs a thread and its pictures.
+    slots: int = Field(default=32, ge=1, le=512)
+    #: Largest batch of one model call, in items.
+    max_batch: int = Field(default=16, ge=1, le=4096)
+    #: Longest that an item waits for company while the device is idle and other jobs are on their way.
+    batch_wait: Duration = timedelta(milliseconds=5)
+    #: Child processes that decode pictures.
+    decoders: int = Field(default_factory=_cores, ge=1, le=64)
+    #: Address space of one decode child, in bytes.
+    decode_memory_bytes: int = Field(default=2 * 2**30, gt=0)
+    #: Longest that one picture may take to decode.
+    decode_time: Duration = timedelta(seconds=20)
+    #: Between two renewals of the leases; at most a third of the lease.
+    heartbeat: Duration | None = None
+    #: Between two looks into SQL when no hint comes.
+    poll: Duration = timedelta(seconds=1)
+    #: Between two rounds of the reconciler.
+    reconcile: Duration = timedelta(seconds=5)
+    #: How long a stopping worker lets its jobs run before it hands them back.
+    drain: Duration = timedelta(seconds=20)
+    #: A model call longer than this ends the process: its stacks are dumped, its jobs go to others.
+    stuck_after: Duration = timedelta(minutes=10)
+    #: Where fitted projections and the like are kept. Default: `cache/` under `data_dir`.
+    cache_dir: Path | None = None
+
+    @field_validator("pools", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("pools")
+    @classmethod
+    def _at_least_one(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("name at least one pool")
+        return value
+
+    @model_validator(mode="after")
+    def _heartbeat_within_lease(self) -> WorkerSettings:
+        if self.heartbeat is not None and self.heartbeat > self.lease / 3:
+            raise ValueError(
+                f"heartbeat of {self.heartbeat.total_seconds():g} s; at most a third of the lease"
+            )
+        return self
+
+    @property
+    def resolved_heartbeat(self) -> timedelta:
+        """Return the time between two heartbeats, a third of the lease when none was set."""
+        return self.heartbeat or self.lease / 3
+
+    @property
+    def resolved_cache_dir(self) -> Path:
+        """Return the cache folder, one under `data_dir` when none was set."""
+        return self.cache_dir or self.data_dir / "cache"

@@ -1,0 +1,113 @@
+"""What a running job may use: its pictures, the models, a place for what it makes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from shared.blobs import BlobStore
+from shared.errors import CallerError, FileMissing, NotFound
+from shared.jobs import Artifact, FileId
+from shared.schemas.base import ImageRef
+from worker.engine import Engine
+from worker.heartbeat import Held
+from worker.media import Decoder
+from worker.media.views import View
+from worker.models.capabilities import Pixels
+from worker.pipeline import STAGES, Answer, Capability, Item
+
+
+class JobWork:
+    """`worker.pipeline.Work` for one attempt at one job."""
+
+    def __init__(
+        self, held: Held, *, engine: Engine, decoder: Decoder, blobs: BlobStore, readers: Executor
+    ) -> None:
+        """Take the attempt and the process's shared parts.
+
+        Args:
+            readers: threads that read and decode the pictures of one job side by side.
+        """
+        self._held = held
+        self._engine = engine
+        self._decoder = decoder
+        self._blobs = blobs
+        self._readers = readers
+        self._stage_began = time.monotonic()
+        self.artifacts: list[Artifact] = []
+        self.timings_ms: dict[str, float] = {}
+
+    def images(self, refs: Sequence[ImageRef], view: View) -> list[Pixels]:
+        with self._timed("decode"):
+            pending = [self._readers.submit(self._image, ref, view) for ref in refs]
+            try:
+                return [self._named(index, len(refs), future.result) for index, future in enumerate(pending)]
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def model(self, capability: type[Capability]) -> Capability:
+        return self._engine.model(capability)
+
+    def map(
+        self, operation: Callable[[Any, Sequence[Item]], Sequence[Answer]], items: Sequence[Item]
+    ) -> list[Answer]:
+        return self._engine.map(operation, items, ticket=self._held.ticket) if items else []
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        self._held.ticket.check()
+        stage = self._held.progress.stage
+        done = (STAGES.index(stage) + min(max(fraction, 0.0), 1.0)) / len(STAGES)
+        self._held.progress = replace(
+            self._held.progress, fraction=max(done, self._held.progress.fraction), message=message
+        )
+
+    def artifact(self, name: str, content: bytes, media_type: str) -> Artifact:
+        made = Artifact(name=name, file=self._blobs.put(content), media_type=media_type, bytes=len(content))
+        self.artifacts.append(made)
+        return made
+
+    def enter(self, stage: str) -> None:
+        """Begin a stage: others see it, and a stopped job goes no further."""
+        self.finish()
+        self._held.progress = replace(self._held.progress, stage=stage)
+        self.progress(0.0)
+
+    def finish(self) -> None:
+        """Book the time of the stage that ends here."""
+        now = time.monotonic()
+        if stage := self._held.progress.stage:
+            self.timings_ms[stage] = (now - self._stage_began) * 1000
+        self._stage_began = now
+
+    def _image(self, ref: ImageRef, view: View) -> Pixels:
+        self._held.ticket.check()
+        if ref.file is None:
+            raise FileMissing("the stored input names no file")
+        try:
+            content = self._blobs.read(FileId(ref.file))
+        except NotFound as error:
+            raise FileMissing(f"the file {ref.file} is gone") from error
+        return self._decoder.decode(content, view)
+
+    def _named(self, index: int, count: int, result: Callable[[], Pixels]) -> Pixels:
+        """Return the picture, or say which of several is at fault."""
+        try:
+            return result()
+        except CallerError as error:
+            if count > 1:
+                error.message = f"image {index}: {error.message}"
+                error.args = (error.message,)
+            raise
+
+    @contextmanager
+    def _timed(self, name: str) -> Any:
+        beginning = time.monotonic()
+        try:
+            yield
+        finally:
+            self.timings_ms[name] = self.timings_ms.get(name, 0.0) + (time.monotonic() - beginning) * 1000
