@@ -116,10 +116,18 @@ class File(Answer):
     links: FileLinks
 
 
+class TaskModel(Answer):
+    capability: str
+    id: str
+    revision: str
+    grade: str = Field(description="`starter` models are small and weak; `full` ones are the best open ones.")
+
+
 class Task(Answer):
     name: str
     summary: str
-    needs: list[str]
+    needs: list[str] = Field(description="The capabilities that a worker must have.")
+    models: list[TaskModel] = Field(description="What the ready workers answer with; none ready, none named.")
     timeout_s: float
     limits: dict[str, int]
     example: dict[str, Any] = Field(description="A runnable `input`; its parts are multipart files.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from flask import Response, jsonify
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
@@ -14,9 +12,6 @@ from api.services import Hinter, services
 from shared.errors import QueueUnavailable
 
 routes = APIBlueprint("health", __name__, abp_tags=[Tag(name="Health", description="For probes")])
-
-#: A worker that has not been seen for this long is gone; it announces itself every few seconds.
-_WORKER_SEEN_WITHIN = timedelta(seconds=30)
 
 
 @routes.get("/livez", operation_id="livez", responses={200: answer("The process answers.", "Liveness")})
@@ -42,7 +37,7 @@ def readyz() -> Response:
     checks = {
         "database": "ok",
         "queue": queue,
-        "workers": len(house.store.workers(seen_within=_WORKER_SEEN_WITHIN)),
+        "workers": len(house.ready_workers()),
     }
     return jsonify({"status": "ok" if queue == "ok" else "degraded", "checks": checks})
 

@@ -11,7 +11,7 @@ from flask import current_app
 from api.events import Watcher
 from api.settings import ApiSettings
 from shared.blobs import BlobStore
-from shared.jobs import JobId
+from shared.jobs import JobId, Json
 from shared.store import JobStore
 
 _KEY = "iconotext"
@@ -41,6 +41,10 @@ class Services:
     watcher: Watcher
     #: Ends what has threads or connections; calling it again does nothing.
     close: Callable[[], None]
+
+    def ready_workers(self) -> list[Json]:
+        """Return what each living worker says of itself; one announces itself three times a lease."""
+        return [info for _, info in self.store.workers(seen_within=self.settings.lease)]
 
 
 def services() -> Services:

@@ -115,6 +115,8 @@ class Task(Value):
 
     name: str
     summary: str = ""
+    #: What the ready workers answer with: capability, id, revision, grade.
+    models: tuple[dict[str, Any], ...] = ()
     #: JSON Schema of the input and of the result.
     input_schema: dict[str, Any] = {}
     result_schema: dict[str, Any] = {}

@@ -59,13 +59,15 @@ def jobs_view(jobs: Sequence[Job], now: datetime) -> Table:
 
 def tasks_view(tasks: Iterable[Task]) -> Table:
     """Return the catalogue as a table."""
-    table = Table("task", "input", "what it does", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    headings = ("task", "input", "what it does", "grade")
+    table = Table(*headings, box=None, header_style="bold", padding=(0, 2, 0, 0))
     for task in tasks:
         required = set(task.input_schema.get("required", ()))
         names = [
             name if name in required else f"[{name}]" for name in task.input_schema.get("properties", {})
         ]
-        table.add_row(Text(task.name, style="bold"), Text(" ".join(names)), Text(task.summary))
+        grades = ", ".join(sorted({str(model.get("grade")) for model in task.models})) or "no worker ready"
+        table.add_row(Text(task.name, style="bold"), Text(" ".join(names)), Text(task.summary), Text(grades))
     return table
 
 

@@ -41,8 +41,8 @@ _POSTGRES_OPTIONS = {
 }
 #: Before it, two connections that checkpoint at once can corrupt the file, rarely (SQLite's WAL-reset bug).
 _SQLITE_SOUND = (3, 51, 3)
-#: Any number that no other program on the same database takes a lock by.
-_UPGRADE_LOCK = 4_913_728_011
+#: The advisory lock of `upgrade` on PostgreSQL: any number that no other program takes.
+UPGRADE_LOCK = 4_913_728_011
 
 
 class _Now(FunctionElement[int]):
@@ -151,7 +151,7 @@ def upgrade(url: str) -> None:
             if database.dialect == "postgresql":
                 connection.execute(text("SET LOCAL lock_timeout = 0"))
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
             config = Config()
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
             config.attributes["connection"] = connection

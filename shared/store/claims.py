@@ -179,6 +179,7 @@ class Claims(Edge):
 
 
 def claim_statement(worker: WorkerId, pool: str, limit: int, lease_ms: int) -> ReturningUpdate[Any]:
+    """Return the one statement that claims the best jobs of a pool; its rows are what `claim_of` reads."""
     # A common table expression runs once; as a subquery, PostgreSQL may run it again for another row, and
     # skipping what it locked itself, claim more than the limit.
     picked = best(pool).limit(limit).with_for_update(skip_locked=True).cte("picked")

@@ -41,6 +41,7 @@ class Edge:
 
 
 def milliseconds(length: timedelta) -> int:
+    """Return a length of time as the tables hold it."""
     return length // timedelta(milliseconds=1)
 
 

@@ -27,6 +27,8 @@ from shared.tables import jobs, tenant_clocks
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tags:
+    """Where some new jobs stand in their queues."""
+
     #: One for each job, in order.
     starts: Sequence[int]
     #: The database's clock.

@@ -35,6 +35,7 @@ def due(moment: ColumnElement[int]) -> ColumnElement[bool]:
 
 
 def ended(state: JobState) -> Columns:
+    """Return the columns of a job that reached a terminal state; nobody holds or claims it any more."""
     return {
         "state": state.value,
         "version": jobs.c.version + 1,
@@ -47,6 +48,7 @@ def ended(state: JobState) -> Columns:
 
 
 def failed(failure: Failure) -> Columns:
+    """Return the columns of a job that ended with an error."""
     return ended(JobState.FAILED) | {
         "error_code": failure.code,
         "error_message": storable(failure.message),
@@ -55,6 +57,7 @@ def failed(failure: Failure) -> Columns:
 
 
 def exhausted(message: str) -> Columns:
+    """Return the columns of a job that has no attempt left."""
     return failed(
         Failure(code=AttemptsExhausted.code, message=message, retryable=AttemptsExhausted.retryable)
     )

@@ -31,6 +31,7 @@ def page_query(
     created_after: datetime | None,
     after: str | None,
 ) -> Select[Any]:
+    """Return the query for a tenant's jobs that pass every filter, newest first, from where `after` says."""
     query = select(jobs).where(jobs.c.tenant == tenant)
     if states:
         query = query.where(jobs.c.state.in_(sorted(state.value for state in states)))

@@ -63,6 +63,7 @@ def row_of(job: NewJob, *, created_at: int, vtime: int, tries: int) -> Json:
 
 
 def job_of(row: Row, *, position: int | None = None) -> Job:
+    """Return the job in a row."""
     return Job(
         id=row["id"],
         tenant=row["tenant"],
@@ -109,14 +110,17 @@ def claim_of(row: Row) -> Claim:
 
 
 def artifacts_of(row: Row) -> list[Artifact]:
+    """Return the artifacts that `artifact_row` wrote."""
     return [Artifact(**artifact) for artifact in row["artifacts"]]
 
 
 def artifact_row(artifact: Artifact) -> Json:
+    """Return an artifact as JSON."""
     return asdict(artifact)
 
 
 def moment(milliseconds_since_1970: int) -> datetime:
+    """Return a moment of the tables as an aware datetime, UTC."""
     return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds_since_1970)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import Connection, select, text
 
-from shared.database import Database
+from shared.database import UPGRADE_LOCK, Database, upgrade
 from shared.errors import StoreUnavailable
 from shared.jobs import LOCAL, Job, NewJob, TenantId, WorkerId, new_job_id
 from shared.store import JobStore
@@ -127,3 +128,17 @@ def test_submits_of_many_tenants_at_once_do_not_lock_each_other_out(postgres_sto
         thread.join(60)
     assert failures == []
     assert postgres_store.backlog() == {"default": 360}
+
+
+def test_an_upgrade_waits_for_another(postgres: Database, database_url: str) -> None:
+    waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    upgrading = threading.Thread(target=upgrade, args=[database_url])
+    with postgres.begin() as other:
+        other.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
+        upgrading.start()
+        deadline = time.monotonic() + 30
+        while other.scalar(waiting) != 1:
+            assert upgrading.is_alive()
+            assert time.monotonic() < deadline
+    upgrading.join(30)
+    assert not upgrading.is_alive()

@@ -9,6 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from api.answers import Catalogue
+from shared.jobs import WorkerId
 from shared.schemas import catalogue
 from shared.settings import Limits
 from tests.unit.api.conftest import Api
@@ -41,6 +42,23 @@ def test_the_catalogue_tells_the_limits_in_force(make_api: Callable[..., Api]) -
     api = make_api(limits=Limits(images=7))
 
     assert api.client.get("/v1/tasks").get_json()["tasks"][0]["limits"]["images"] == 7
+
+
+def test_the_catalogue_names_the_models_of_the_ready_workers_with_their_grade(api: Api) -> None:
+    encoder = {"id": "an encoder", "revision": "sha256:00", "grade": "starter"}
+    other = {"id": "another", "revision": "sha256:01", "grade": "full"}
+    for worker in ("w1", "w2"):
+        api.services.store.announce(
+            WorkerId(worker), {"models": {"ImageEncoder": encoder, "Stylizer": other}}
+        )
+
+    tasks = {task["name"]: task for task in api.client.get("/v1/tasks").get_json()["tasks"]}
+
+    assert tasks["match"]["models"] == [{"capability": "ImageEncoder", **encoder}]
+
+
+def test_without_a_ready_worker_the_catalogue_names_no_model(api: Api) -> None:
+    assert {str(task["models"]) for task in api.client.get("/v1/tasks").get_json()["tasks"]} == {"[]"}
 
 
 @pytest.mark.parametrize("task", list(catalogue()))

@@ -206,6 +206,7 @@ def test_tasks_lists_the_catalogue_with_its_inputs(run: Run) -> None:
     done = run("tasks")
     assert "what classify does" in done.stdout
     assert "image [text] [labels] [head] [top_k]" in done.stdout
+    assert "no worker ready" in " ".join(done.stdout.split())
 
 
 def test_cancel_shows_how_the_job_stands(run: Run) -> None:
