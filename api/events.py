@@ -18,6 +18,10 @@ log = structlog.get_logger()
 
 #: Pause after a look that failed: the database has other worries.
 _RETRY_S = 1.0
+#: The shortest pause between two looks.
+_SHORTEST_S = 0.01
+#: An answer may come late by this share of the youngest wait: short jobs are looked after closely.
+_LATENESS = 0.1
 
 
 class Versions(Protocol):
@@ -32,6 +36,7 @@ class _Waiter:
     job_id: JobId
     #: Any other version is news; None: only the end is.
     known: int | None
+    since: float = field(default_factory=time.monotonic)
     woken: threading.Event = field(default_factory=threading.Event)
 
     def is_served_by(self, seen: tuple[int, JobState] | None) -> bool:
@@ -49,7 +54,7 @@ class Watcher:
 
         Args:
             store: asked for all awaited jobs at once.
-            interval: from one look to the next.
+            interval: from one look to the next, at most; while somebody has just come, much less.
             seats: how many may wait at a time; more are answered at once, so that waiting never
                 takes the last server thread.
         """
@@ -59,6 +64,8 @@ class Watcher:
         self._waiters: set[_Waiter] = set()
         self._changed = threading.Condition()
         self._closed = False
+        #: Somebody came since the last look.
+        self._newcomers = False
         self._thread: threading.Thread | None = None
 
     def wait(self, job_id: JobId, timeout: timedelta, *, known: int | None = None) -> None:
@@ -71,6 +78,7 @@ class Watcher:
             if self._closed or len(self._waiters) >= self._seats:
                 return
             self._waiters.add(waiter)
+            self._newcomers = True
             self._start()
             self._changed.notify_all()
         try:
@@ -96,7 +104,7 @@ class Watcher:
 
     def _watch(self) -> None:
         while waiters := self._awaited():
-            pause_s = self._interval_s
+            pause_s = self._pause_for(waiters)
             try:
                 seen = self._store.versions({waiter.job_id for waiter in waiters})
             except SystemFault as error:
@@ -113,9 +121,18 @@ class Watcher:
         """Return who waits, once somebody does; nobody when the service stops."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._waiters)
+            self._newcomers = False
             return [] if self._closed else list(self._waiters)
 
+    def _pause_for(self, waiters: Collection[_Waiter]) -> float:
+        youngest_s = time.monotonic() - max(waiter.since for waiter in waiters)
+        return min(self._interval_s, max(_SHORTEST_S, youngest_s * _LATENESS))
+
     def _pause(self, seconds: float) -> None:
+        """Sleep until the next look is due; a newcomer wakes early, but not at once."""
         until = time.monotonic() + seconds
         with self._changed:
-            self._changed.wait_for(lambda: self._closed, timeout=max(0.0, until - time.monotonic()))
+            self._changed.wait_for(lambda: self._closed, timeout=min(seconds, _SHORTEST_S))
+            self._changed.wait_for(
+                lambda: self._closed or self._newcomers, timeout=max(0.0, until - time.monotonic())
+            )

@@ -150,3 +150,29 @@ def _until(condition: object) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline
         pause.wait(0.005)
+
+
+@pytest.fixture
+def slow(jobs: Jobs) -> Iterator[Watcher]:
+    found = Watcher(jobs, interval=LONG, seats=3)
+    yield found
+    found.close()
+
+
+def test_a_short_job_is_looked_after_closely_however_long_the_interval(slow: Watcher, jobs: Jobs) -> None:
+    with waiting(slow) as ended:
+        assert jobs.looked.wait(SOON_S)
+        jobs.known[JOB] = (2, JobState.SUCCEEDED)
+        assert ended.wait(SOON_S)
+
+
+def test_a_newcomer_does_not_wait_for_a_pause_that_an_older_wait_began(
+    slow: Watcher, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.events._LATENESS", 1e9)
+    with waiting(slow) as ended:
+        assert jobs.looked.wait(SOON_S)
+        # By now the watcher pauses for as long as it may: its one waiter has been there for a while.
+        jobs.known = {JOB: (2, JobState.SUCCEEDED), OTHER: (2, JobState.SUCCEEDED)}
+        slow.wait(OTHER, timedelta(seconds=SOON_S))
+        assert ended.wait(SOON_S)
