@@ -32,6 +32,9 @@ from worker.runner import Runner
 from worker.settings import WorkerSettings
 from worker.tasks import pipelines
 
+#: To the database, per process: a job holds one for a few milliseconds, and servers count them.
+_CONNECTIONS = 8
+
 log = structlog.get_logger()
 
 
@@ -51,7 +54,7 @@ class Service:
         for model in self._profile.models.values():
             model.warm_up()
         self._database = Database(
-            settings.resolved_database_url, application="iconotext-worker", pool_size=settings.slots + 4
+            settings.resolved_database_url, application="iconotext-worker", pool_size=_CONNECTIONS
         )
         self._store = JobStore(self._database, lease=settings.lease, max_attempts=settings.max_attempts)
         blobs = BlobStore(settings.resolved_blob_url)
@@ -210,8 +213,12 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
         if app.service is not None:
             app.service.runner.stop()
 
+    def keep_our_logging(**_: object) -> None:
+        """Somebody listens, so Celery leaves the logs, and the level that the operator set, as they are."""
+
     app.task(name=queue.HINT)(hint)
     signals.worker_shutting_down.connect(claim_nothing_more, weak=False)
+    signals.setup_logging.connect(keep_our_logging, weak=False)
     return app
 
 

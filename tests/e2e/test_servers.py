@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -104,6 +105,8 @@ def test_the_documented_commands_make_a_service(servers: Servers, client: Client
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(_STOP_S) == 0, servers.log_of(worker)
     assert ready_workers(client) == 0, "a worker that stops says so"
+    for event in ("ready", "stopped"):
+        assert re.search(rf"\[info +\] {event} ", servers.log_of(worker)), servers.log_of(worker)
 
 
 def test_a_worker_that_is_told_to_stop_finishes_what_it_holds_and_takes_no_more(
