@@ -10,12 +10,12 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from shared.errors import IconotextError, InvalidRequest, MalformedBody, Problem
+from shared.errors import BodyTooLarge, IconotextError, InvalidRequest, MalformedBody, Problem
 
 log = structlog.get_logger()
 
@@ -69,6 +69,8 @@ _CODE_OF_STATUS = {
     415: "unsupported_media_type",
     416: "range_not_satisfiable",
 }
+#: What is wrong with the body as a whole is pointed at as well.
+_OF_THE_BODY = {400, 413, 415, 422}
 #: Faults listed in one answer; a request with more learns of the rest after fixing these.
 _LISTED = 100
 #: Seconds after which a retry is worth it when a part of the service does not answer.
@@ -113,6 +115,8 @@ def pointer(path: Iterable[str | int]) -> str:
 
 def problem_response(code: str, message: str, problems: Sequence[Problem] = ()) -> Response:
     """Return a problem document with the status of its code."""
+    if not problems and STATUS[code] in _OF_THE_BODY:
+        problems = [Problem("", message, code)]
     document: dict[str, Any] = {
         "type": f"/docs#{code}",
         "title": code.replace("_", " ").capitalize(),
@@ -165,12 +169,19 @@ def _of_werkzeug(error: HTTPException) -> AnyResponse:
         return error.get_response()
     fallback = "internal" if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR else "bad_request"
     code = _CODE_OF_STATUS.get(error.code, fallback)
-    response = problem_response(code, error.description or HTTPStatus(error.code).phrase)
+    response = problem_response(code, _words(error, code))
     for name, value in error.get_headers():
         # `Allow` of a 405, `Content-Range` of a 416.
         if name.lower() != "content-type":
             response.headers[name] = value
     return response
+
+
+def _words(error: HTTPException, code: str) -> str:
+    if code == BodyTooLarge.code:
+        most = current_app.config["MAX_CONTENT_LENGTH"]
+        return f"the body is larger than the limit of {most:,} bytes, or has more parts than any job needs"
+    return error.description or HTTPStatus(error.code or HTTPStatus.BAD_REQUEST).phrase
 
 
 def _unforeseen(error: Exception) -> Response:

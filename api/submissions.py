@@ -21,6 +21,8 @@ from shared.settings import Limits
 
 _DAY_S = 86_400
 _FAULTS = 100
+#: Plainer than pydantic's own.
+_WORDS = {"extra_forbidden": "unknown field; remove it", "missing": "this field is required"}
 
 LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
 LabelText = Annotated[str, StringConstraints(max_length=200)]
@@ -117,7 +119,7 @@ def faults(error: ValidationError, sent: Any) -> list[Problem]:
     return [
         Problem(
             pointer(_place(fault["loc"], sent, is_missing=fault["type"] == "missing")),
-            fault["msg"].removeprefix("Value error, "),
+            _WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, ")),
         )
         for fault in found
     ]
