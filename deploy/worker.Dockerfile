@@ -26,6 +26,7 @@ ENV PATH=/opt/iconotext/bin:$PATH \
     ICONOTEXT_LOG_FORMAT=json
 USER iconotext
 WORKDIR /var/lib/iconotext
+HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 CMD ["python", "-m", "worker.health"]
 # SIGTERM, in the exec form so that it reaches Python: no new jobs, those in flight end within ICONOTEXT_DRAIN
 # or go back to the queue. Give the container longer than that before it is killed.
 STOPSIGNAL SIGTERM

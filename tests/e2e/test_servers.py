@@ -102,9 +102,12 @@ def test_the_documented_commands_make_a_service(servers: Servers, client: Client
     eventually(lambda: ready_workers(client) == 1, _START_S)
     assert client.wait(client.submit("embed", texts=["red"]).id, 30).attempt == 1
 
+    assert servers.start("python", "-m", "worker.health").wait(_STOP_S) == 0
+
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(_STOP_S) == 0, servers.log_of(worker)
     assert ready_workers(client) == 0, "a worker that stops says so"
+    assert servers.start("python", "-m", "worker.health").wait(_STOP_S) == 1
     for event in ("ready", "stopped"):
         assert re.search(rf"\[info +\] {event} ", servers.log_of(worker)), servers.log_of(worker)
 
