@@ -82,7 +82,6 @@ class Client:
         images: Sequence[Picture] = (),
         texts: Sequence[str] = (),
         options: Options | None = None,
-        idempotency_key: str | None = None,
         **fields: Any,
     ) -> Job:
         """Return the new job, which is stored for good.
@@ -93,7 +92,6 @@ class Client:
             images: paths, bytes, stored files or their ids; put where the task's schema wants pictures.
             texts: put where the task's schema wants texts.
             options: priority, deadlines, labels.
-            idempotency_key: the same key with the same request returns the same job.
             fields: more fields of the input, `top_k=3`.
         """
         content = {**(input or {}), **fields}
@@ -103,12 +101,11 @@ class Client:
         body = {"task": task, "input": parts.refer_all(content)}
         if options is not None:
             body |= options.model_dump(mode="json", exclude_none=True)
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
         if not len(parts):
-            response = self._transport.request("POST", "/v1/jobs", json=body, headers=headers)
+            response = self._transport.request("POST", "/v1/jobs", json=body)
         else:
             request: Part = ("request", (None, json.dumps(body).encode(), "application/json"))
-            response = self._transport.request("POST", "/v1/jobs", files=[request, *parts], headers=headers)
+            response = self._transport.request("POST", "/v1/jobs", files=[request, *parts])
         return _read(Job, response)
 
     def get(self, job_id: str) -> Job:

@@ -27,8 +27,8 @@ HINT = "iconotext.hint"
 
 #: Hints waiting to be sent. More are dropped: whoever drains these finds the rest in SQL.
 _BUFFERED = 10_000
-#: Messages in one pipelined publish.
-_PIPELINED = 1_000
+#: Hints published over one connection before looking for newer ones.
+_AT_ONCE = 1_000
 #: Silence after a failed publish, so that a dead Redis costs one time-out a second and not one per job.
 _BACKOFF_S = 1.0
 
@@ -65,7 +65,6 @@ def make_celery(settings: SharedSettings) -> Celery:
         task_store_errors_even_if_ignored=False,
         worker_disable_prefetch=True,
         worker_enable_remote_control=False,
-        worker_hijack_root_logger=False,
         worker_prefetch_multiplier=1,
         worker_send_task_events=False,
     )
@@ -143,7 +142,7 @@ class Hints:
         hints: list[tuple[str, JobId]] = []
         with suppress(Empty):
             hints.append(self._waiting.get(timeout=0.2))
-            while len(hints) < _PIPELINED:
+            while len(hints) < _AT_ONCE:
                 hints.append(self._waiting.get_nowait())
         return hints
 

@@ -13,13 +13,7 @@ def main() -> None:
     try:
         app = create_app()
         app.worker_main(
-            [
-                "worker",
-                "--pool=threads",
-                "--without-gossip",
-                "--without-mingle",
-                "--without-heartbeat",
-            ]
+            ["worker", "--pool=threads", "--without-gossip", "--without-mingle", "--without-heartbeat"]
         )
     except IconotextError as error:
         sys.exit(error.message)

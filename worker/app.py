@@ -15,7 +15,7 @@ from celery import Celery, bootsteps, signals
 from shared import queue, telemetry
 from shared.blobs import BlobStore
 from shared.database import Database
-from shared.errors import IconotextError
+from shared.errors import IconotextError, StoreUnavailable
 from shared.jobs import Json, WorkerId
 from shared.schemas import catalogue
 from shared.settings import read
@@ -121,16 +121,22 @@ class Service:
         self.runner.stop()
         for thread in self._periodic:
             thread.close()
-        self._heartbeat.hand_back(self._settings.drain)
+        self.runner.close(self._settings.drain)
         self._poller.close()
         self._heartbeat.close()
-        self._store.withdraw(self._worker)
+        self._withdraw()
         self._engine.close()
         self._decoder.close()
         self._readers.shutdown(wait=True, cancel_futures=True)
         self._hints.close()
         self._database.close()
         log.info("stopped", worker=self._worker)
+
+    def _withdraw(self) -> None:
+        try:
+            self._store.withdraw(self._worker)
+        except StoreUnavailable as error:
+            log.warning("cannot say goodbye, the others will miss me in a while", reason=error.message)
 
     def _info(self) -> Json:
         return {
@@ -145,7 +151,7 @@ class Service:
                 for name, model in self._profile.models.items()
             },
             "device": next((model.card.device for model in self._profile.models.values()), None),
-            "batches": self._engine.stats().batches,
+            "engine": self._engine.stats().as_json(),
         }
 
 

@@ -18,7 +18,7 @@ from shared.errors import JobTimeout, LeaseLost, StoreUnavailable
 from shared.jobs import Claim, JobId, Progress, WorkerId
 from shared.store import JobStore
 from worker.engine.ticket import Ticket
-from worker.pipeline import JobCanceled, WorkerDraining
+from worker.pipeline import JobCanceled
 
 #: How soon a change of progress, a cancel or a timeout is noticed.
 _TICK_S = 0.5
@@ -69,7 +69,7 @@ class Heartbeat:
         self._announce = announce
         self._held: dict[JobId, Held] = {}
         self._lock = threading.Lock()
-        self._idle = threading.Condition(self._lock)
+        self._end: Exception | None = None
         self._closing = threading.Event()
         self._renewed = time.monotonic()
         self._thread = threading.Thread(target=self._beat_until_closed, name="heartbeat", daemon=True)
@@ -89,6 +89,8 @@ class Heartbeat:
         held = Held(claim, Ticket(alone=claim.alone), time.monotonic())
         with self._lock:
             self._held[claim.id] = held
+            if self._end is not None:
+                held.ticket.stop(self._end)
         try:
             yield held
         finally:
@@ -96,15 +98,13 @@ class Heartbeat:
                 # A successor attempt of the same job may have begun here meanwhile.
                 if self._held.get(claim.id) is held:
                     del self._held[claim.id]
-                self._idle.notify_all()
 
-    def hand_back(self, patience: timedelta) -> None:
-        """Wait for the held jobs; those still running after `patience` are stopped, to be released."""
+    def stop_all(self, reason: Exception) -> None:
+        """Stop every held job, and each that is held from now on."""
         with self._lock:
-            if not self._idle.wait_for(lambda: not self._held, patience.total_seconds()):
-                for held in self._held.values():
-                    held.ticket.stop(WorkerDraining("this worker is shutting down"))
-                self._idle.wait_for(lambda: not self._held, _TICK_S * 10)
+            self._end = reason
+            for held in self._held.values():
+                held.ticket.stop(reason)
 
     def _beat_until_closed(self) -> None:
         due = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
@@ -33,6 +34,8 @@ from worker.work import JobWork
 #: The first retry waits about this long, each further one twice as long, up to the limit.
 _BACKOFF_S = 1.0
 _LONGEST_BACKOFF_S = 60.0
+#: A stopped job raises at its next step, which is soon; one that does not is left to its lease.
+_STOPPED_WITHIN = timedelta(seconds=5)
 
 log = structlog.get_logger()
 
@@ -59,6 +62,7 @@ class Runner:
     ) -> None:
         self._worker = worker
         self._pools = tuple(pools)
+        self._count = slots
         self._slots = threading.BoundedSemaphore(slots)
         self._store = store
         self._blobs = blobs
@@ -76,6 +80,13 @@ class Runner:
         """Claim nothing more; jobs in flight go on."""
         self._stopping.set()
 
+    def close(self, patience: timedelta) -> None:
+        """Claim nothing more, wait for the jobs in flight, and hand back those that outlast `patience`."""
+        self.stop()
+        if not self._is_idle_within(patience):
+            self._heartbeat.stop_all(WorkerDraining("this worker is shutting down"))
+            self._is_idle_within(_STOPPED_WITHIN)
+
     def drain(self, *, blocking: bool = True) -> int:
         """Claim and run jobs until none is left; return how many.
 
@@ -92,6 +103,17 @@ class Runner:
         finally:
             self._slots.release()
         return count
+
+    def _is_idle_within(self, patience: timedelta) -> bool:
+        """Return whether all slots became free; one is held from before a claim to its outcome."""
+        deadline = time.monotonic() + patience.total_seconds()
+        taken = 0
+        while taken < self._count and self._slots.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            taken += 1
+        # Late hints still wait for a slot, to see that there is nothing to do.
+        if taken:
+            self._slots.release(taken)
+        return taken == self._count
 
     def run(self, claim: Claim) -> None:
         """Run one claimed job to its outcome and settle it; raises nothing that the job or the store did."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -105,7 +105,7 @@ class JobWork:
             raise
 
     @contextmanager
-    def _timed(self, name: str) -> Any:
+    def _timed(self, name: str) -> Iterator[None]:
         beginning = time.monotonic()
         try:
             yield

@@ -23,7 +23,7 @@ from redis.retry import Retry
 from client import Client
 
 #: Seconds that a claim holds without a heartbeat.
-LEASE_S = 6.0
+LEASE_S = 4.0
 _ENV = {
     "ICONOTEXT_PROFILE": "fake",
     "ICONOTEXT_LEASE": str(LEASE_S),

@@ -43,11 +43,11 @@ class Servers:
         }
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
+    def start(self, *words: str, **env: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{len(self.processes)}.log").open("wb") as log:
             process = subprocess.Popen(
                 [self._bin / words[0], *words[1:]],
-                env=self._env,
+                env={**self._env, **env},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -55,8 +55,8 @@ class Servers:
         self.processes.append(process)
         return process
 
-    def worker(self) -> subprocess.Popen[bytes]:
-        return self.start("celery", "-A", "worker.app", "worker", "-P", "threads")
+    def worker(self, **env: str) -> subprocess.Popen[bytes]:
+        return self.start("celery", "-A", "worker.app", "worker", "-P", "threads", **env)
 
     def log_of(self, process: subprocess.Popen[bytes]) -> str:
         return (self.folder / f"{self.processes.index(process)}.log").read_text()
@@ -143,7 +143,6 @@ def test_a_job_whose_worker_is_killed_is_taken_over_by_the_other(servers: Server
 
 
 def test_a_worker_with_a_bad_setting_ends_and_says_which(servers: Servers, client: Client) -> None:
-    servers._env["ICONOTEXT_PROFILE"] = "no-such-profile"
-    worker = servers.worker()
+    worker = servers.worker(ICONOTEXT_PROFILE="no-such-profile")
     assert worker.wait(_STOP_S) != 0
     assert "no-such-profile" in servers.log_of(worker)

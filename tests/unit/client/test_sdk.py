@@ -76,11 +76,6 @@ def test_an_unknown_task_is_refused_with_the_known_ones(client: Client) -> None:
     assert refused.value.code == "unknown_task"
 
 
-def test_an_idempotency_key_goes_along(client: Client, service: FakeService) -> None:
-    client.submit("match", {"texts": ["a"]}, idempotency_key="once")
-    assert service.requests[-1].headers["idempotency-key"] == "once"
-
-
 def test_fields_of_a_newer_service_are_kept(client: Client) -> None:
     assert client.get("job_1").to_json()["new_field"] == 7
 

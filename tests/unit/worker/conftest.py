@@ -16,7 +16,7 @@ import pytest
 
 from shared.blobs import BlobStore
 from shared.database import Database
-from shared.jobs import Claim, Job, Json, NewJob, WorkerId, new_job_id
+from shared.jobs import Claim, Job, NewJob, WorkerId, new_job_id
 from shared.schemas.base import TaskInput, TaskResult, TaskSchema
 from shared.settings import Limits
 from shared.store import JobStore
@@ -150,13 +150,3 @@ def in_thread() -> Iterator[Callable[[Callable[[], object]], threading.Thread]]:
     for thread in threads:
         thread.join(timeout=20)
         assert not thread.is_alive()
-
-
-def as_json(job: Job) -> Json:
-    """Return what a job's outcome comes down to."""
-    return {
-        "state": job.state.value,
-        "attempt": job.attempt,
-        "result": job.result,
-        "error": None if job.error is None else job.error.code,
-    }

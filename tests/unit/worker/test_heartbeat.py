@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -14,6 +13,7 @@ from shared.jobs import WorkerId
 from shared.store import JobStore
 from tests.unit.worker.conftest import Kernel
 from worker.heartbeat import Heartbeat, Held
+from worker.pipeline import WorkerDraining
 
 DEADLINE_S = 20.0
 
@@ -116,11 +116,10 @@ def test_a_worker_says_that_it_lives_with_every_beat(kernel: Kernel) -> None:
     heartbeat.close()
 
 
-def test_handing_back_returns_as_soon_as_nothing_is_held(
-    kernel: Kernel, in_thread: Callable[[Callable[[], object]], threading.Thread]
-) -> None:
-    kernel.submit()
-    with kernel.heartbeat.hold(kernel.claim()):
-        thread = in_thread(lambda: kernel.heartbeat.hand_back(timedelta(seconds=DEADLINE_S * 10)))
-    thread.join(DEADLINE_S)
-    assert not thread.is_alive()
+def test_a_job_that_is_held_after_the_end_was_called_is_stopped_too(kernel: Kernel) -> None:
+    for _ in range(2):
+        kernel.submit()
+    with kernel.heartbeat.hold(kernel.claim()) as before:
+        kernel.heartbeat.stop_all(WorkerDraining("closing"))
+        with kernel.heartbeat.hold(kernel.claim()) as after:
+            assert [type(stopped_with(held)) for held in (before, after)] == [WorkerDraining] * 2

@@ -6,11 +6,12 @@ import json
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from shared.errors import ImageCorrupt, ModelOutOfMemory
-from shared.jobs import LOCAL, JobState, WorkerId
+from shared.jobs import LOCAL, Claim, JobState, WorkerId
 from tests.unit.worker.conftest import Kernel
 from worker.models.capabilities import TextEncoder
 from worker.pipeline import Work
@@ -208,9 +209,40 @@ def test_a_draining_worker_hands_back_what_it_cannot_finish(kernel: Kernel, in_t
     job = kernel.submit(act)
     thread = in_thread(kernel.runner.drain)
     assert started.wait(DEADLINE_S)
-    kernel.runner.stop()
-    kernel.heartbeat.hand_back(timedelta(milliseconds=50))
+    kernel.runner.close(timedelta(milliseconds=50))
     thread.join(DEADLINE_S)
     kernel.submit(lambda *_: None)
     again = kernel.claim("another worker")
     assert (again.id, again.attempt, again.alone) == (job.id, 2, False)
+
+
+def test_closing_waits_for_a_job_that_was_being_claimed_when_it_began(
+    kernel: Kernel, in_thread: InThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claiming, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+    claim = kernel.store.claim
+
+    def slow_claim(*words: Any) -> list[Claim]:
+        claiming.set()
+        assert go_on.wait(DEADLINE_S)
+        return claim(*words)
+
+    def close() -> None:
+        kernel.runner.close(timedelta(seconds=DEADLINE_S))
+        closed.set()
+
+    job = kernel.submit(lambda work, _: work.map(TextEncoder.encode_texts, ["red"]))
+    monkeypatch.setattr(kernel.store, "claim", slow_claim)
+    in_thread(kernel.runner.drain)
+    assert claiming.wait(DEADLINE_S)
+    in_thread(close)
+    assert not closed.wait(0.1), "the job that it is about to hold would find the engine closed"
+    go_on.set()
+    assert closed.wait(DEADLINE_S)
+    assert kernel.job(job).state is JobState.SUCCEEDED
+
+
+def test_a_closed_runner_turns_late_hints_away_without_holding_them(kernel: Kernel) -> None:
+    kernel.runner.close(timedelta(seconds=DEADLINE_S))
+    kernel.submit()
+    assert [kernel.runner.drain() for _ in range(5)] == [0] * 5
