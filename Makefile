@@ -10,10 +10,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOG := $(VENV)/install.log
-# A benchmark is a module of benchmarks/ that can be run; `make bench BENCHMARKS=baseline` runs one.
-BENCHMARKS ?= $(basename $(notdir $(shell grep -l '^if __name__ == "__main__":' benchmarks/*.py)))
+# A benchmark is a module of benchmarks/ that can be run; `make bench BENCHMARKS=latency` runs one. `gpu` has a
+# target of its own, `figures` measures nothing, and `peers` needs environments that `make bench-peers` makes.
+BENCHMARKS ?= $(filter-out gpu figures,$(basename $(notdir $(shell grep -l '^if __name__ == "__main__":' benchmarks/*.py))))
 
-.PHONY: help demo test check static unit bench fmt constraints clean
+.PHONY: help demo test check static unit bench bench-peers gpu figures fmt constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +40,17 @@ unit: $(STAMP)
 bench: $(STAMP) ## the benchmarks: a table each, and benchmarks/out/*.json
 	@failed=''; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m "benchmarks.$$name" || failed+=" $$name"; done; \
 	if [ -n "$$failed" ]; then echo "a bar fell short, or the benchmark broke:$$failed" >&2; exit 1; fi
+
+bench-peers: $(STAMP) ## this service beside LitServe, BentoML, Ray Serve and a plain Celery; makes their environments (1.4 GB)
+	@$(BIN)/python -m benchmarks.peers.venvs
+	@$(BIN)/python -m benchmarks.peers
+
+gpu: $(STAMP) ## what needs an NVIDIA GPU: its tests, and its table
+	@$(BIN)/pytest -m gpu tests/gpu
+	@$(BIN)/python -m benchmarks.gpu
+
+figures: $(STAMP) ## write the measured figures of benchmarks/out into README
+	@$(BIN)/python -m benchmarks.figures
 
 fmt: $(STAMP) ## format, and mend what the linter can mend
 	@$(BIN)/ruff format .

@@ -6,6 +6,77 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.jobs import Json
+
+_JOB: Json = {
+    "id": "job_019a7c2f0d144bd8a1c2e9d07f3b5a68",
+    "task": "embed",
+    "status": "queued",
+    "version": 1,
+    "attempt": 0,
+    "priority": "normal",
+    "progress": {"fraction": 0.0, "stage": "", "message": ""},
+    "queue": {"position": None, "eta_s": None},
+    "error": None,
+    "artifacts": [],
+    "provenance": None,
+    "timings_ms": {},
+    "batch": None,
+    "labels": {},
+    "cached_from": None,
+    "created_at": "2026-01-01T12:00:00.000Z",
+    "started_at": None,
+    "finished_at": None,
+    "expires_at": None,
+    "links": {
+        "self": "/v1/jobs/job_019a7c2f0d144bd8a1c2e9d07f3b5a68",
+        "cancel": "/v1/jobs/job_019a7c2f0d144bd8a1c2e9d07f3b5a68/cancel",
+    },
+    "result": None,
+}
+_PROBLEM: Json = {
+    "type": "/docs#invalid_request",
+    "title": "Invalid request",
+    "status": 422,
+    "detail": "this field is required",
+    "code": "invalid_request",
+    "errors": [{"pointer": "/1/input/image", "code": "invalid_request", "detail": "this field is required"}],
+    "request_id": "req_5f0c7a2b9d3e4f60718293a4",
+}
+_SYSTEM: Json = {
+    "workers": [
+        {
+            "id": "worker-1",
+            "host": "box",
+            "pid": 4711,
+            "device": "cpu",
+            "profile": "starter",
+            "pools": ["default"],
+            "slots": 8,
+            "tasks": ["embed"],
+            "memory_bytes": 612_000_000,
+            "models": [
+                {
+                    "capability": "ImageEncoder",
+                    "id": "efficientnet-lite0",
+                    "bytes": 21_000_000,
+                    "keep": True,
+                    "resident": True,
+                    "loads": 1,
+                    "evictions": 0,
+                }
+            ],
+            "batches": {"ImageEncoder.encode_images": {"1": 3, "8": 2}},
+            "items": 19,
+            "busy_seconds": 1.5,
+            "waiting": 2,
+        }
+    ],
+    "backlog": {"default": 12},
+    "scaling": {
+        "default": {"queued": 12, "workers": 1, "slots": 8, "busy_seconds": 1.5, "queued_per_slot": 1.5}
+    },
+}
 _States = Literal["queued", "running", "canceling", "succeeded", "failed", "canceled", "expired"]
 
 
@@ -83,6 +154,7 @@ class JobSummary(Answer):
     timings_ms: dict[str, float]
     batch: JobBatch | None
     labels: dict[str, str]
+    cached_from: str | None = Field(description="The earlier job whose result answered this one at submit.")
     created_at: str
     started_at: str | None
     finished_at: str | None
@@ -99,6 +171,32 @@ class Job(JobSummary):
 class JobPage(Answer):
     jobs: list[JobSummary]
     next_page_token: str | None = Field(description="The `page_token` of the next page; null: none.")
+
+
+class AcceptedJob(Answer):
+    status: Literal[200, 202] = Field(description="200: answered by an earlier job already.")
+    job: Job
+
+
+class RefusedJob(Answer):
+    status: int
+    problem: Problem
+
+
+class JobBatchAnswer(Answer):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"jobs": [{"status": 202, "job": _JOB}, {"status": 422, "problem": _PROBLEM}]}]
+        }
+    )
+
+    jobs: list[AcceptedJob | RefusedJob] = Field(description="One for each submit, in order.")
+
+
+class JobsAnswer(Answer):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"jobs": [_JOB, None]}]})
+
+    jobs: list[Job | None] = Field(description="In the order asked for; null: you have no such job.")
 
 
 class FileLinks(Answer):
@@ -137,6 +235,49 @@ class Task(Answer):
 
 class Catalogue(Answer):
     tasks: list[Task]
+
+
+class ResidentModel(Answer):
+    capability: str
+    id: str
+    bytes: int | None = Field(description="Memory that it takes, as measured when it was loaded.")
+    keep: bool = Field(description="Loaded at start, for good; else when needed, until its memory is.")
+    resident: bool
+    loads: int
+    evictions: int
+
+
+class Worker(Answer):
+    id: str
+    host: str
+    pid: int | None
+    device: str | None
+    profile: str
+    pools: list[str]
+    slots: int = Field(description="Jobs that it runs at a time.")
+    tasks: list[str]
+    memory_bytes: int | None = Field(description="Resident memory of its process.")
+    models: list[ResidentModel]
+    batches: dict[str, dict[str, int]] = Field(description="By operation and size, how many were answered.")
+    items: int = Field(description="Items in them.")
+    busy_seconds: float = Field(description="Time spent in model calls since it started.")
+    waiting: int = Field(description="Items that wait for the device now.")
+
+
+class Scaling(Answer):
+    queued: int
+    workers: int
+    slots: int
+    busy_seconds: float
+    queued_per_slot: float = Field(description="The number to scale by.")
+
+
+class System(Answer):
+    model_config = ConfigDict(json_schema_extra={"examples": [_SYSTEM]})
+
+    workers: list[Worker] = Field(description="Those that announced themselves within a lease.")
+    backlog: dict[str, int] = Field(description="Jobs that could be claimed now, by pool.")
+    scaling: dict[str, Scaling] = Field(description="By pool.")
 
 
 class Checks(Answer):

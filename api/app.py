@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from flask import Flask, Response, request
@@ -12,15 +12,19 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import ValidationError
 from werkzeug.routing import BaseConverter
 
-from api import auth, errors, files, health, jobs, limits, submissions, tasks, web
-from api.bodies import MemoryRequest
+from api import auth, batches, errors, files, health, jobs, limits, submissions, system, tasks, web
+from api.caching import Recall
 from api.events import Watcher
+from api.fleet import look
+from api.measures import Measures
 from api.services import Hinter, Services, extensions
 from api.settings import ApiSettings
 from shared import telemetry
 from shared.blobs import BlobStore
 from shared.database import Database
+from shared.manifests import read_manifest
 from shared.queue import Hints, make_celery
+from shared.schemas import catalogue
 from shared.settings import read
 from shared.store import JobStore
 
@@ -66,16 +70,16 @@ def create_app(
         validation_error_callback=_refuse_parameters,
     )
     house = _compose(settings, hints or _celery_hints)
-    app.request_class = MemoryRequest
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
     app.extensions.update(extensions(house))
     _install_routes(app)
-    _install_rules(app, settings)
+    _install_rules(app, house)
     return app
 
 
 def _compose(settings: ApiSettings, open_hints: Callable[[ApiSettings], Hinter]) -> Services:
     """Open what the routes work with, and see to its end."""
+    pools = _pools(settings.profile)
     database = Database(
         settings.resolved_database_url,
         application="iconotext-api",
@@ -98,8 +102,17 @@ def _compose(settings: ApiSettings, open_hints: Callable[[ApiSettings], Hinter])
         blobs=BlobStore(settings.resolved_blob_url),
         hints=hints,
         watcher=watcher,
+        recall=Recall(store, settings.lease),
+        measures=Measures(lambda: look(store, settings.lease, pools)),
+        pools=pools,
         close=close,
     )
+
+
+def _pools(profile: str) -> Mapping[str, str]:
+    """Return where each task's jobs wait; raises `BadConfiguration` for a manifest that cannot be used."""
+    manifest = read_manifest(profile)
+    return {name: manifest.pool_of(task.needs) for name, task in catalogue().items()}
 
 
 def _celery_hints(settings: ApiSettings) -> Hinter:
@@ -110,15 +123,17 @@ def _install_routes(app: OpenAPI) -> None:
     # Two slashes are not one: such a path is unknown, like any other.
     app.url_map.merge_slashes = False
     app.url_map.converters.update(job=_JobIdConverter, file=_FileIdConverter)
-    for room in (jobs, files, tasks, health):
+    for room in (jobs, batches, files, tasks, system, health):
         app.register_api(room.routes)
     app.register_blueprint(web.routes)
 
 
-def _install_rules(app: Flask, settings: ApiSettings) -> None:
+def _install_rules(app: Flask, house: Services) -> None:
+    # First, so that what the guard refuses is counted too.
+    house.measures.install(app)
     errors.install(app)
-    limits.cap_bodies(app, settings.limits)
-    auth.guard(app, settings)
+    limits.cap_bodies(app, house.settings.limits)
+    auth.guard(app, house.settings)
     app.after_request(_label)
     app.after_request(web.add_security_headers)
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from itertools import islice
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from flask import Request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.errors import pointer, refusal
-from api.limits import largest_collection, most_values
+from api.forms import Part, parse_form
+from api.limits import LARGEST_BATCH, largest_collection, largest_field, most_parts, most_values
 from shared.errors import InvalidRequest, MalformedBody, Problem, UnsupportedMediaType
 from shared.settings import Limits
 
@@ -37,17 +38,17 @@ class Body:
     #: The JSON value; strings, numbers and nesting are already known to be sane.
     value: Any
     #: The files of a multipart body, by name.
-    parts: Mapping[str, BinaryIO] = field(default_factory=dict)
+    parts: Mapping[str, bytes] = field(default_factory=dict)
 
 
-class MemoryRequest(Request):
-    """Keeps the parts of a form in memory, which the limit of a body allows.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchBody:
+    """Many submits as they were sent together."""
 
-    Werkzeug would write large ones to temporary files, and leaves those open when it gives up on a body.
-    """
-
-    def _get_file_stream(self, *_: Any, **__: Any) -> BinaryIO:
-        return BytesIO()
+    #: A sane JSON value, or what is wrong with one; pointers begin at the submit.
+    values: Sequence[Any | InvalidRequest]
+    #: The files of a multipart body, by name.
+    parts: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,31 +84,75 @@ def read_submit(request: Request, limits: Limits) -> Body:
         MalformedBody: it is not what its media type says.
         UnsupportedMediaType: it is neither JSON nor multipart.
         InvalidRequest: something in it is larger than any accepted request needs.
+        RequestEntityTooLarge: its JSON is.
     """
+    raw, parts = _read(request, most_parts(limits))
+    if parts is not None and len(raw) > largest_field(limits):
+        raise RequestEntityTooLarge
+    return Body(value=parse_json(raw, limits), parts=parts or {})
+
+
+def read_batch(request: Request, limits: Limits) -> BatchBody:
+    """Return the body of a batch: a fault in one submit is that submit's, whatever the others are.
+
+    Raises:
+        MalformedBody, UnsupportedMediaType, InvalidRequest, RequestEntityTooLarge: as `read_submit` does.
+        InvalidRequest: it is no array, or an empty or too long one.
+    """
+    raw, parts = _read(request, most_parts(limits, submits=LARGEST_BATCH))
+    values = _load(raw, limits)
+    if not isinstance(values, list):
+        _require_sane(values, limits)
+        raise InvalidRequest("the body is a JSON array of submits", pointer="")
+    if not 0 < len(values) <= LARGEST_BATCH:
+        raise InvalidRequest(f"{len(values):,} submits; send 1 to {LARGEST_BATCH:,}", pointer="")
+    return BatchBody(values=[_sane(value, limits) for value in values], parts=parts or {})
+
+
+def read_json(request: Request, limits: Limits, *, widest: int) -> Any:
+    """Return the JSON value of a body that holds no pictures.
+
+    Args:
+        widest: members of one collection, at most.
+
+    Raises:
+        MalformedBody, UnsupportedMediaType, InvalidRequest: as `read_submit` does.
+    """
+    if request.mimetype != "application/json":
+        sent = request.mimetype or "none"
+        raise UnsupportedMediaType(f"send application/json; the Content-Type was {sent}")
+    value = _load(read_whole(request), limits)
+    _require_sane(value, limits, widest=widest)
+    return value
+
+
+def read_parts(request: Request, limits: Limits) -> list[Part]:
+    """Return the parts of a form; raises as `read_submit` does."""
+    return parse_form(request, read_whole(request), most_parts(limits))
+
+
+def _read(request: Request, most: int) -> tuple[bytes, dict[str, bytes] | None]:
+    """Return the JSON of a body, and the files of a form by name; None: it is no form."""
     if request.mimetype == "application/json":
-        return Body(value=parse_json(read_whole(request), limits))
+        return read_whole(request), None
     if request.mimetype == "multipart/form-data":
-        return _read_multipart(request, limits)
+        return _split(parse_form(request, read_whole(request), most))
     sent = request.mimetype or "none"
     raise UnsupportedMediaType(f"send application/json or multipart/form-data; the Content-Type was {sent}")
 
 
-def _read_multipart(request: Request, limits: Limits) -> Body:
-    files = dict(request.files.items())
-    repeated = [name for name in request.files if len(request.files.getlist(name)) > 1]
-    if repeated:
-        raise MalformedBody(f"two parts are named {repeated[0]!r}; each needs a name of its own", pointer="")
-    stray = sorted(set(request.form) - {REQUEST_PART})
-    if stray:
-        raise MalformedBody(f"part {stray[0]!r} is a plain field; send a file with a filename", pointer="")
-    if REQUEST_PART in files:
-        raw = files.pop(REQUEST_PART).read()
-    elif REQUEST_PART in request.form:
-        raw = request.form[REQUEST_PART].encode("utf-8", "surrogatepass")
-    else:
+def _split(form: Sequence[Part]) -> tuple[bytes, dict[str, bytes]]:
+    parts: dict[str, bytes] = {}
+    for part in form:
+        if part.name in parts:
+            raise MalformedBody(f"two parts are named {part.name[:100]!r}; send each once", pointer="")
+        if part.filename is None and part.name != REQUEST_PART:
+            message = f"part {part.name[:100]!r} is a plain field; send a file with a filename"
+            raise MalformedBody(message, pointer="")
+        parts[part.name] = part.content
+    if REQUEST_PART not in parts:
         raise MalformedBody(f"the part {REQUEST_PART!r}, which holds the JSON, is missing", pointer="")
-    parts = {name: cast(BinaryIO, part.stream) for name, part in files.items()}
-    return Body(value=parse_json(raw, limits), parts=parts)
+    return parts.pop(REQUEST_PART), parts
 
 
 def parse_json(raw: bytes, limits: Limits) -> Any:
@@ -119,10 +164,17 @@ def parse_json(raw: bytes, limits: Limits) -> Any:
     Raises:
         MalformedBody, InvalidRequest
     """
+    value = _load(raw, limits)
+    _require_sane(value, limits)
+    return value
+
+
+def _load(raw: bytes, limits: Limits) -> Any:
+    """Return the JSON value, with a `_Flaw` wherever something in it is none."""
     if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > most_values(limits):
         raise InvalidRequest("the body holds more values than any accepted request", pointer="")
     try:
-        value = json.loads(
+        return json.loads(
             raw.decode("utf-8"),
             object_pairs_hook=_object,
             parse_constant=lambda name: _Flaw(f"{name} is not a JSON number"),
@@ -137,9 +189,20 @@ def parse_json(raw: bytes, limits: Limits) -> Any:
     except RecursionError as error:
         message = f"the body is nested deeper than {limits.json_depth} levels"
         raise MalformedBody(message, pointer="") from error
-    faults = list(islice(_faults(value, (), limits), _FAULTS))
+
+
+def _require_sane(value: Any, limits: Limits, *, widest: int | None = None) -> None:
+    widest = largest_collection(limits) if widest is None else widest
+    faults = list(islice(_faults(value, (), limits, widest), _FAULTS))
     if faults:
         raise refusal(faults)
+
+
+def _sane(value: Any, limits: Limits) -> Any | InvalidRequest:
+    try:
+        _require_sane(value, limits)
+    except InvalidRequest as error:
+        return error
     return value
 
 
@@ -166,13 +229,13 @@ def _number(digits: str) -> float | _Flaw:
     return number if math.isfinite(number) else _Flaw("a number beyond the range of a double")
 
 
-def _faults(value: Any, path: tuple[str | int, ...], limits: Limits) -> Iterator[Problem]:
+def _faults(value: Any, path: tuple[str | int, ...], limits: Limits, widest: int) -> Iterator[Problem]:
     if isinstance(value, _Flaw):
         yield _malformed(path, value.message)
     elif isinstance(value, str):
         yield from _faults_of_text(value, path)
     elif isinstance(value, (dict, list)):
-        yield from _faults_of_collection(value, path, limits)
+        yield from _faults_of_collection(value, path, limits, widest)
 
 
 def _faults_of_text(text: str, path: tuple[str | int, ...]) -> Iterator[Problem]:
@@ -184,21 +247,20 @@ def _faults_of_text(text: str, path: tuple[str | int, ...]) -> Iterator[Problem]
 
 
 def _faults_of_collection(
-    value: dict[str, Any] | list[Any], path: tuple[str | int, ...], limits: Limits
+    value: dict[str, Any] | list[Any], path: tuple[str | int, ...], limits: Limits, widest: int
 ) -> Iterator[Problem]:
     if len(path) >= limits.json_depth:
         yield _malformed(path, f"nested deeper than {limits.json_depth} levels")
         return
-    most = largest_collection(limits)
-    if len(value) > most:
-        yield Problem(pointer(path), f"{len(value):,} members in one collection; the limit is {most}")
+    if len(value) > widest:
+        yield Problem(pointer(path), f"{len(value):,} members in one collection; the limit is {widest:,}")
         return
     for key, child in value.items() if isinstance(value, dict) else enumerate(value):
         if isinstance(key, str) and (len(key) > _LONGEST_NAME or any(_faults_of_text(key, path))):
             # It cannot stand in a pointer.
             yield _malformed(path, "a name here is too long, or holds NUL or half of a surrogate pair")
             continue
-        yield from _faults(child, (*path, key), limits)
+        yield from _faults(child, (*path, key), limits, widest)
 
 
 def _malformed(path: tuple[str | int, ...], message: str) -> Problem:

@@ -14,15 +14,16 @@ from pydantic import BaseModel
 
 from api import answers
 from api.errors import STATUS
-from api.submissions import Submission
+from api.limits import LARGEST_BATCH
+from api.submissions import Submission, Wanted
 from shared.errors import every_error
 from shared.schemas import catalogue
 from shared.schemas.base import TaskSchema
 
 _COMPONENTS = "#/components/schemas/"
 _ANSWERS = (
-    answers.Problem, answers.Job, answers.JobSummary, answers.JobPage, answers.File, answers.Catalogue,
-    answers.Readiness, answers.Liveness,
+    answers.Problem, answers.Job, answers.JobSummary, answers.JobPage, answers.JobBatchAnswer,
+    answers.JobsAnswer, answers.File, answers.Catalogue, answers.System, answers.Readiness, answers.Liveness,
 )  # fmt: skip
 
 
@@ -112,12 +113,33 @@ def _headers(operation_id: str) -> list[dict[str, Any]]:
     ]
 
 
+_WAYS = (
+    "JSON, with images as base64 (`data`) or as ids of uploaded files (`file`); or multipart, with the same "
+    "JSON in the part `request` and the images in parts that its refs name (`part`)."
+)
+
+
 def _job_body() -> dict[str, Any]:
-    schema = {"$ref": f"{_COMPONENTS}Submission"}
     examples = {
-        task: {"summary": schema_.summary, "value": {"task": task, "input": dict(schema_.example)}}
-        for task, schema_ in catalogue().items()
+        task: {"summary": schema.summary, "value": {"task": task, "input": dict(schema.example)}}
+        for task, schema in catalogue().items()
     }
+    return _submit_body({"$ref": f"{_COMPONENTS}Submission"}, examples)
+
+
+def _batch_body() -> dict[str, Any]:
+    array = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": LARGEST_BATCH,
+        "items": {"$ref": f"{_COMPONENTS}Submission"},
+    }
+    both = [{"task": task, "input": dict(schema.example)} for task, schema in catalogue().items()]
+    return _submit_body(array, {"one of each": {"summary": "One job of each task.", "value": both}})
+
+
+def _submit_body(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
+    """Return the body that holds submits as JSON, or as a form with their pictures."""
     form = {
         "type": "object",
         "required": ["request"],
@@ -126,24 +148,29 @@ def _job_body() -> dict[str, Any]:
     }
     return {
         "required": True,
-        "description": (
-            "JSON, with images as base64 (`data`) or as ids of uploaded files (`file`); or multipart, with "
-            "the same JSON in the part `request` and the images in parts that its refs name (`part`)."
-        ),
+        "description": _WAYS,
         "content": {
             "application/json": {"schema": schema},
             "multipart/form-data": {
                 "schema": form,
                 "examples": {
-                    task: {
+                    name: {
                         "summary": example["summary"],
                         "value": {"request": example["value"], "photo": "(the file)"},
                     }
-                    for task, example in examples.items()
+                    for name, example in examples.items()
                 },
                 "encoding": {"request": {"contentType": "application/json"}},
             },
         },
+    }
+
+
+def _ids_body() -> dict[str, Any]:
+    return {
+        "required": True,
+        "description": "The ids of jobs, and how long to wait for them.",
+        "content": {"application/json": {"schema": Wanted.model_json_schema()}},
     }
 
 
@@ -168,4 +195,9 @@ _HEADERS = {
     "get_file_content": _DOWNLOAD_HEADERS,
     "get_artifact": _DOWNLOAD_HEADERS,
 }
-_BODIES = {"create_job": _job_body, "create_file": _file_body}
+_BODIES = {
+    "create_job": _job_body,
+    "create_jobs": _batch_body,
+    "get_jobs": _ids_body,
+    "create_file": _file_body,
+}

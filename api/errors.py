@@ -73,6 +73,8 @@ _CODE_OF_STATUS = {
 _OF_THE_BODY = {400, 413, 415, 422}
 #: Faults listed in one answer; a request with more learns of the rest after fixing these.
 _LISTED = 100
+#: Of one member of a batch.
+_LISTED_OF_MEMBER = 10
 #: Seconds after which a retry is worth it when a part of the service does not answer.
 _RETRY_S = 2
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -113,11 +115,19 @@ def pointer(path: Iterable[str | int]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
-def problem_response(code: str, message: str, problems: Sequence[Problem] = ()) -> Response:
-    """Return a problem document with the status of its code."""
+def indented(problems: Sequence[Problem], place: int) -> list[Problem]:
+    """Return the first faults of one member of an array, with pointers into the array."""
+    return [
+        Problem(f"/{place}{problem.pointer}", problem.message, problem.code)
+        for problem in problems[:_LISTED_OF_MEMBER]
+    ]
+
+
+def problem_document(code: str, message: str, problems: Sequence[Problem] = ()) -> dict[str, Any]:
+    """Return the problem document of a code."""
     if not problems and STATUS[code] in _OF_THE_BODY:
         problems = [Problem("", message, code)]
-    document: dict[str, Any] = {
+    return {
         "type": f"/docs#{code}",
         "title": code.replace("_", " ").capitalize(),
         "status": STATUS[code],
@@ -129,6 +139,11 @@ def problem_response(code: str, message: str, problems: Sequence[Problem] = ()) 
         ],
         "request_id": request_id(),
     }
+
+
+def problem_response(code: str, message: str, problems: Sequence[Problem] = ()) -> Response:
+    """Return a problem document with the status of its code."""
+    document = problem_document(code, message, problems)
     response = Response(json.dumps(document), status=STATUS[code], content_type=PROBLEM_TYPE)
     if STATUS[code] == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(_RETRY_S)

@@ -1,4 +1,4 @@
-"""Waiting for jobs: one thread and one query per tick, however many requests wait."""
+"""Waiting for jobs: one thread looks after all of them, however many requests wait."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from shared.errors import SystemFault
-from shared.jobs import JobId, JobState
+from shared.jobs import Job, JobId, JobState
 
 log = structlog.get_logger()
 
@@ -22,24 +22,39 @@ _RETRY_S = 1.0
 _SHORTEST_S = 0.01
 #: An answer may come late by this share of the youngest wait: short jobs are looked after closely.
 _LATENESS = 0.1
+#: A pause is at least this many times the CPU time of the look before it: many waits make looks dear.
+_PATIENCE = 10
+
+_Versions = Mapping[JobId, tuple[int, JobState]]
 
 
-class Versions(Protocol):
+class Watched(Protocol):
     """What is watched: the store, as far as waiting needs it."""
 
-    def versions(self, ids: Collection[JobId]) -> Mapping[JobId, tuple[int, JobState]]:
+    def versions(self, ids: Collection[JobId]) -> _Versions:
         """Return version and state of each of these jobs that exists."""
 
+    def many(self, ids: Collection[JobId]) -> Mapping[JobId, Job]:
+        """Return each of these jobs that exists."""
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(slots=True, eq=False)
 class _Waiter:
-    job_id: JobId
+    #: What it still waits for.
+    awaited: set[JobId]
     #: Any other version is news; None: only the end is.
     known: int | None
+    #: Whether it takes its job along.
+    wants_job: bool
     since: float = field(default_factory=time.monotonic)
     woken: threading.Event = field(default_factory=threading.Event)
+    job: Job | None = None
 
-    def is_served_by(self, seen: tuple[int, JobState] | None) -> bool:
+    def sees(self, seen: _Versions) -> set[JobId]:
+        """Return the jobs of which there is news; one that is gone is news as well."""
+        return {job_id for job_id in self.awaited if self._is_news(seen.get(job_id))}
+
+    def _is_news(self, seen: tuple[int, JobState] | None) -> bool:
         if seen is None:
             return True
         version, state = seen
@@ -49,7 +64,7 @@ class _Waiter:
 class Watcher:
     """Wakes requests when the jobs they wait for change."""
 
-    def __init__(self, store: Versions, *, interval: timedelta, seats: int) -> None:
+    def __init__(self, store: Watched, *, interval: timedelta, seats: int) -> None:
         """Prepare; the thread starts with the first wait, so that a fork before it does no harm.
 
         Args:
@@ -63,19 +78,28 @@ class Watcher:
         self._seats = seats
         self._waiters: set[_Waiter] = set()
         self._changed = threading.Condition()
-        self._closed = False
+        self._closing = threading.Event()
         #: Somebody came since the last look.
         self._newcomers = False
         self._thread: threading.Thread | None = None
 
-    def wait(self, job_id: JobId, timeout: timedelta, *, known: int | None = None) -> None:
-        """Return when the job is terminal, or its version is no longer `known`, or the time is up.
+    def wait(self, job_id: JobId, timeout: timedelta, *, known: int | None = None) -> Job | None:
+        """Return the job when it is terminal, or its version is no longer `known`.
 
-        Also returns at once when every seat is taken, or the service stops.
+        None when the time is up, when the job is gone, when every seat is taken, or when the service stops.
         """
-        waiter = _Waiter(job_id, known)
+        waiter = _Waiter({job_id}, known, wants_job=True)
+        self._sit(waiter, timeout)
+        return waiter.job
+
+    def wait_for_all(self, job_ids: Collection[JobId], timeout: timedelta) -> None:
+        """Return when all of these jobs are terminal, or as `wait` returns None; takes one seat."""
+        if job_ids:
+            self._sit(_Waiter(set(job_ids), None, wants_job=False), timeout)
+
+    def _sit(self, waiter: _Waiter, timeout: timedelta) -> None:
         with self._changed:
-            if self._closed or len(self._waiters) >= self._seats:
+            if self._closing.is_set() or len(self._waiters) >= self._seats:
                 return
             self._waiters.add(waiter)
             self._newcomers = True
@@ -90,7 +114,7 @@ class Watcher:
     def close(self) -> None:
         """Wake everybody and stop."""
         with self._changed:
-            self._closed = True
+            self._closing.set()
             for waiter in self._waiters:
                 waiter.woken.set()
             self._changed.notify_all()
@@ -105,34 +129,49 @@ class Watcher:
     def _watch(self) -> None:
         while waiters := self._awaited():
             pause_s = self._pause_for(waiters)
+            began = time.thread_time()
             try:
-                seen = self._store.versions({waiter.job_id for waiter in waiters})
+                self._look(waiters)
             except SystemFault as error:
                 # Those who wait may get their answer yet; when their time is up, the store speaks for itself.
                 log.warning("cannot look after jobs", error=error.message)
                 pause_s = max(pause_s, _RETRY_S)
-            else:
-                for waiter in waiters:
-                    if waiter.is_served_by(seen.get(waiter.job_id)):
-                        waiter.woken.set()
-            self._pause(pause_s)
+            shortest_s = max(_SHORTEST_S, _PATIENCE * (time.thread_time() - began))
+            self._pause(shortest_s, max(shortest_s, pause_s))
+
+    def _look(self, waiters: Collection[_Waiter]) -> None:
+        """Ask for all awaited jobs, and hand out what ended or changed: two queries at most."""
+        # `awaited` changes in this thread only.
+        seen = self._store.versions({job_id for waiter in waiters for job_id in waiter.awaited})
+        news = [(waiter, found) for waiter in waiters if (found := waiter.sees(seen))]
+        wanted = {job_id for waiter, found in news if waiter.wants_job for job_id in found if job_id in seen}
+        jobs = self._store.many(wanted) if wanted else {}
+        for waiter, found in news:
+            waiter.awaited -= found
+            if not waiter.awaited:
+                waiter.job = next((jobs[job_id] for job_id in found if job_id in jobs), None)
+                self._wake(waiter)
+
+    def _wake(self, waiter: _Waiter) -> None:
+        with self._changed:
+            self._waiters.discard(waiter)
+        waiter.woken.set()
 
     def _awaited(self) -> list[_Waiter]:
         """Return who waits, once somebody does; nobody when the service stops."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._waiters)
+            self._changed.wait_for(lambda: self._closing.is_set() or self._waiters)
             self._newcomers = False
-            return [] if self._closed else list(self._waiters)
+            return [] if self._closing.is_set() else list(self._waiters)
 
     def _pause_for(self, waiters: Collection[_Waiter]) -> float:
         youngest_s = time.monotonic() - max(waiter.since for waiter in waiters)
-        return min(self._interval_s, max(_SHORTEST_S, youngest_s * _LATENESS))
+        return min(self._interval_s, youngest_s * _LATENESS)
 
-    def _pause(self, seconds: float) -> None:
+    def _pause(self, shortest_s: float, longest_s: float) -> None:
         """Sleep until the next look is due; a newcomer wakes early, but not at once."""
-        until = time.monotonic() + seconds
+        self._closing.wait(shortest_s)
         with self._changed:
-            self._changed.wait_for(lambda: self._closed, timeout=min(seconds, _SHORTEST_S))
             self._changed.wait_for(
-                lambda: self._closed or self._newcomers, timeout=max(0.0, until - time.monotonic())
+                lambda: self._closing.is_set() or self._newcomers, timeout=longest_s - shortest_s
             )

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from flask import Request, Response, jsonify, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
 from api.auth import tenant
-from api.bodies import read_whole
+from api.bodies import read_parts, read_whole
 from api.documents import answer
 from api.downloads import send
 from api.errors import answered
-from api.references import picture, store_picture
-from api.services import services
+from api.references import Picture, picture
+from api.services import Services, services
 from api.snapshots import rfc3339
 from shared.errors import MalformedBody, UnsupportedMediaType
-from shared.jobs import FileId, Json
+from shared.jobs import FileId, Json, TenantId
 from shared.settings import Limits
 from shared.store import StoredFile
 
@@ -52,7 +50,7 @@ def create_file() -> Response:
     """Upload a picture, to name it in jobs."""
     house = services()
     found = picture(_read_upload(request, house.settings.limits), house.settings.limits)
-    file, is_new = store_picture(found, tenant(), house)
+    file, is_new = _store(found, tenant(), house)
     response = jsonify(_file(house.store.get_file(tenant(), file)))
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/v1/files/{file}"
@@ -92,15 +90,30 @@ def get_file_content(path: FilePath) -> Response:
 def _read_upload(sent: Request, limits: Limits) -> bytes:
     """Return the bytes of an upload."""
     if sent.mimetype == "multipart/form-data":
-        files = list(sent.files.values())
+        files = [part for part in read_parts(sent, limits) if part.filename is not None]
         if len(files) != 1:
             raise MalformedBody(f"send one file in a request; this one holds {len(files)}", pointer="")
-        return cast(bytes, files[0].read(limits.file_bytes + 1))
+        return files[0].content
     if sent.mimetype not in _RAW_TYPES and not sent.mimetype.startswith("image/"):
         raise UnsupportedMediaType(
             f"send image/*, application/octet-stream or multipart/form-data, not {sent.mimetype}"
         )
     return read_whole(sent)
+
+
+def _store(found: Picture, owner: TenantId, house: Services) -> tuple[FileId, bool]:
+    """Store an image, the bytes before the row that owns them; return its id, and whether it is new."""
+    file = house.blobs.put(found.content)
+    header = found.header
+    is_new = house.store.add_file(
+        owner,
+        file,
+        media_type=header.media_type,
+        size=len(found.content),
+        width=header.width,
+        height=header.height,
+    )
+    return file, is_new
 
 
 def _file(stored: StoredFile) -> Json:

@@ -107,7 +107,12 @@ class ListQuery(_Query):
     "/v1/jobs",
     operation_id="create_job",
     responses={
-        200: answer("Ended in time.", "Job", Location="The job.", Preference_Applied="The wait."),
+        200: answer(
+            "Ended in time, or answered by an earlier job.",
+            "Job",
+            Location="The job.",
+            Preference_Applied="The wait granted, when one was asked for.",
+        ),
         202: answer(
             "Accepted: the job is stored, whatever happens next.",
             "Job",
@@ -212,7 +217,9 @@ def _current(job_id: JobId, wait_s: float) -> Job:
         return job
     if request.if_none_match and not _is_known(job):
         return job
-    house.watcher.wait(job_id, timeout, known=job.version if _is_known(job) else None)
+    news = house.watcher.wait(job_id, timeout, known=job.version if _is_known(job) else None)
+    if news is not None and news.state is not JobState.QUEUED:
+        return news
     return house.store.get(tenant(), job_id, with_position=True)
 
 
@@ -230,8 +237,7 @@ def _accepted(job: Job) -> Response:
     asked = _PREFER_WAIT.search(",".join(request.headers.getlist("Prefer")))
     if asked:
         granted = min(timedelta(seconds=int(asked[1])), services().settings.api_max_wait)
-        services().watcher.wait(job.id, granted)
-        job = services().store.get(job.tenant, job.id)
+        job = _awaited(job, granted)
     response = _job(job)
     response.status_code = 200 if job.state.is_terminal else 202
     response.headers["Location"] = snapshots.href(job)
@@ -240,6 +246,14 @@ def _accepted(job: Job) -> Response:
     if not job.state.is_terminal:
         response.headers["Retry-After"] = str(_POLL_S)
     return response
+
+
+def _awaited(job: Job, timeout: timedelta) -> Job:
+    """Return a new job when it has ended, or as it is when the time is up."""
+    if job.state.is_terminal or not timeout:
+        return job
+    house = services()
+    return house.watcher.wait(job.id, timeout) or house.store.get(job.tenant, job.id)
 
 
 def _is_known(job: Job) -> bool:

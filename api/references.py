@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from api.errors import pointer
 from api.images import Header, inspect
 from api.services import Services
 from shared.errors import FileMissing, FileTooLarge, InvalidRequest, NotFound, Problem
-from shared.jobs import FileId, TenantId
+from shared.jobs import FileId, NewFile, TenantId
 from shared.schemas.base import FileRef, TaskInput, walk
 from shared.settings import Limits
 
@@ -19,7 +18,7 @@ from shared.settings import Limits
 Path = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Picture:
     """A checked image that is not stored yet."""
 
@@ -27,31 +26,90 @@ class Picture:
     header: Header
 
 
-def resolve(
-    task_input: TaskInput, parts: Mapping[str, BinaryIO], owner: TenantId, services: Services
-) -> tuple[dict[Path, Picture | FileId], list[Problem]]:
-    """Return what each ref stands for, by its path, and the faults of those that stand for nothing."""
-    found: dict[Path, Picture | FileId] = {}
-    problems: list[Problem] = []
-    unused = set(parts)
-    for path, value in walk(task_input):
-        if not isinstance(value, FileRef):
-            continue
-        unused.discard(value.part or "")
+Found = Picture | FileId
+
+
+class Desk:
+    """What the refs of one request stand for; whatever several refs name is looked up once."""
+
+    def __init__(self, parts: Mapping[str, bytes], owner: TenantId, services: Services) -> None:
+        self._parts = parts
+        self._owner = owner
+        self._services = services
+        self._limits = services.settings.limits
+        #: By way and name: what it stands for, or why for nothing.
+        self._known: dict[tuple[str, str], Found | InvalidRequest] = {}
+
+    def resolve(self, task_input: TaskInput) -> tuple[dict[Path, Found], list[Problem]]:
+        """Return what each ref stands for, by its path, and the faults of those that stand for nothing."""
+        found: dict[Path, Found] = {}
+        problems: list[Problem] = []
+        for path, value in walk(task_input):
+            if not isinstance(value, FileRef):
+                continue
+            try:
+                found[path] = self._look_up(value)
+            except InvalidRequest as error:
+                way = next(
+                    name for name in ("file", "data", "part", "url") if getattr(value, name) is not None
+                )
+                problems.append(Problem(pointer(("input", *path, way)), error.message, error.code))
+        return found, problems
+
+    def _look_up(self, ref: FileRef) -> Found:
+        if ref.file is not None:
+            return self._once("file", ref.file, self._file)
+        if ref.data is not None:
+            return picture(decode_base64(ref.data, self._limits), self._limits)
+        if ref.part is not None:
+            return self._once("part", ref.part, self._part)
+        raise InvalidRequest("fetching by URL is off; send the bytes, or upload them to /v1/files first")
+
+    def _once(self, way: str, name: str, look_up: Callable[[str], Found]) -> Found:
+        if (way, name) not in self._known:
+            try:
+                self._known[way, name] = look_up(name)
+            except InvalidRequest as error:
+                self._known[way, name] = error
+        known = self._known[way, name]
+        if isinstance(known, InvalidRequest):
+            raise known
+        return known
+
+    def _part(self, name: str) -> Picture:
+        if name not in self._parts:
+            raise InvalidRequest(f"this request has no part {name[:100]!r}")
+        return picture(self._parts[name], self._limits)
+
+    def _file(self, name: str) -> FileId:
         try:
-            found[path] = _look_up(value, parts, owner, services)
-        except InvalidRequest as error:
-            way = next(name for name in ("file", "data", "part", "url") if getattr(value, name) is not None)
-            problems.append(Problem(pointer(("input", *path, way)), error.message, error.code))
-    problems += [Problem("", f"no ref of the input names the part {name[:100]!r}") for name in sorted(unused)]
-    return found, problems
+            stored = self._services.store.get_file(self._owner, FileId(name))
+        except NotFound as error:
+            raise FileMissing("there is no such file; upload it to /v1/files first") from error
+        if not stored.media_type.startswith("image/"):
+            raise InvalidRequest(f"this file is {stored.media_type}; an image is needed here")
+        return stored.id
 
 
-def stored(found: Picture | FileId, owner: TenantId, services: Services) -> FileId:
-    """Return the id of what a ref stands for, storing a picture that is not stored yet."""
-    if isinstance(found, Picture):
-        return store_picture(found, owner, services)[0]
-    return found
+def unnamed(parts: Iterable[str], named: Iterable[str]) -> list[Problem]:
+    """Return a fault for each part that no ref names."""
+    strays = sorted(set(parts).difference(named))
+    return [Problem("", f"no ref of the input names the part {name[:100]!r}") for name in strays]
+
+
+def named_parts(value: object) -> set[str]:
+    """Return the parts that a body's refs name, whether or not it is a submit that can be accepted."""
+    names: set[str] = set()
+    pending = [value]
+    while pending:
+        match pending.pop():
+            case dict() as found:
+                if isinstance(name := found.get("part"), str):
+                    names.add(name)
+                pending.extend(found.values())
+            case list() as found:
+                pending.extend(found)
+    return names
 
 
 def picture(content: bytes, limits: Limits) -> Picture:
@@ -83,43 +141,25 @@ def decode_base64(data: str, limits: Limits) -> bytes:
         raise InvalidRequest(f"not base64 (RFC 4648, standard alphabet, padded): {reason}") from error
 
 
-def store_picture(found: Picture, owner: TenantId, services: Services) -> tuple[FileId, bool]:
-    """Store an image, the bytes before the row that owns them; return its id, and whether it is new."""
-    file = services.blobs.put(found.content)
-    is_new = services.store.add_file(
-        owner,
-        file,
-        media_type=found.header.media_type,
-        size=len(found.content),
-        width=found.header.width,
-        height=found.header.height,
-    )
-    return file, is_new
+def store_pictures(
+    found: Iterable[Found], owner: TenantId, services: Services
+) -> tuple[dict[Picture, FileId], list[NewFile]]:
+    """Store the bytes of what is not stored yet; return each picture's id, and the rows that are to own them.
 
-
-def _look_up(
-    ref: FileRef, parts: Mapping[str, BinaryIO], owner: TenantId, services: Services
-) -> Picture | FileId:
-    limits = services.settings.limits
-    if ref.file is not None:
-        return _known_image(FileId(ref.file), owner, services)
-    if ref.data is not None:
-        return picture(decode_base64(ref.data, limits), limits)
-    if ref.part is None:
-        raise InvalidRequest("fetching by URL is off; send the bytes, or upload them to /v1/files first")
-    if ref.part not in parts:
-        raise InvalidRequest(f"this request has no part {ref.part[:100]!r}")
-    part = parts[ref.part]
-    # Two refs may name one part.
-    part.seek(0)
-    return picture(part.read(limits.file_bytes + 1), limits)
-
-
-def _known_image(file: FileId, owner: TenantId, services: Services) -> FileId:
-    try:
-        stored = services.store.get_file(owner, file)
-    except NotFound as error:
-        raise FileMissing("there is no such file; upload it to /v1/files first") from error
-    if not stored.media_type.startswith("image/"):
-        raise InvalidRequest(f"this file is {stored.media_type}; an image is needed here")
-    return file
+    Raises:
+        BlobsUnavailable: some may be stored; nobody owns them.
+    """
+    pictures = list(dict.fromkeys(one for one in found if isinstance(one, Picture)))
+    ids = services.blobs.put_many([one.content for one in pictures])
+    rows = {
+        file: NewFile(
+            id=file,
+            tenant=owner,
+            media_type=one.header.media_type,
+            bytes=len(one.content),
+            width=one.header.width,
+            height=one.header.height,
+        )
+        for one, file in zip(pictures, ids, strict=True)
+    }
+    return dict(zip(pictures, ids, strict=True)), list(rows.values())

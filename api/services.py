@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 from flask import current_app
 
+from api.caching import Recall
 from api.events import Watcher
+from api.fleet import Fleet, look
+from api.measures import Measures
 from api.settings import ApiSettings
 from shared.blobs import BlobStore
 from shared.jobs import JobId, Json
@@ -39,8 +42,16 @@ class Services:
     blobs: BlobStore
     hints: Hinter
     watcher: Watcher
+    recall: Recall
+    measures: Measures
+    #: Where a task's jobs wait, by the task's name.
+    pools: Mapping[str, str]
     #: Ends what has threads or connections; calling it again does nothing.
     close: Callable[[], None]
+
+    def fleet(self) -> Fleet:
+        """Return the living workers, and what waits for them; raises `StoreUnavailable`."""
+        return look(self.store, self.settings.lease, self.pools)
 
     def ready_workers(self) -> list[Json]:
         """Return what each living worker says of itself; one announces itself three times a lease."""

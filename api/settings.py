@@ -15,8 +15,8 @@ class ApiSettings(SharedSettings):
     #: Where the server listens. Anything but loopback needs keys, or `allow_unauthenticated`.
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=1, le=65_535)
-    #: Threads of one server process; long-polls occupy them, so a few always stay free.
-    api_threads: int = Field(default=32, ge=2, le=1_000)
+    #: Threads of one server process; requests that wait for a job occupy them, so a few always stay free.
+    api_threads: int = Field(default=96, ge=2, le=1_000)
     #: Serve whoever can reach a public address, without keys.
     allow_unauthenticated: bool = False
     #: Comma-separated names this service answers to, besides the loopback names.

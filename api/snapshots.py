@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 from shared.blobs import BlobStore
-from shared.jobs import Job, JobState, Json
+from shared.jobs import FileId, Job, JobState, Json
 
 _COMPACT = (",", ":")
 
@@ -20,10 +20,50 @@ def whole(job: Job, blobs: BlobStore) -> bytes:
     Raises:
         BlobsUnavailable: the result is kept there, and cannot be read now.
     """
-    head = _dump(summary(job))
+    return b"".join(_read(_pieces(job), blobs))
+
+
+def accepted(job: Job, blobs: BlobStore) -> bytes:
+    """Return what became of one submit of a batch; raises as `whole` does."""
+    status = b"200" if job.state.is_terminal else b"202"
+    return b'{"status":' + status + b',"job":' + whole(job, blobs) + b"}"
+
+
+def refused(problem: Json) -> bytes:
+    """Return what became of one submit of a batch that was not accepted."""
+    return _dump({"status": problem["status"], "problem": problem})
+
+
+def several(jobs: Sequence[Job | None], blobs: BlobStore) -> tuple[Iterable[bytes], int]:
+    """Return the JSON of jobs with their results in pieces, and its length in bytes.
+
+    A result that is kept in the blobs is read when its turn comes: a thousand large ones need no memory.
+
+    Raises:
+        NotFound, BlobsUnavailable: a result is kept there, and is gone or cannot be read now.
+    """
+    pieces: list[bytes | FileId] = [b'{"jobs":[']
+    for place, job in enumerate(jobs):
+        pieces += [b"," if place else b"", *_pieces(job)]
+    pieces.append(b"]}")
+    if all(isinstance(piece, bytes) for piece in pieces):
+        text = b"".join(piece for piece in pieces if isinstance(piece, bytes))
+        return [text], len(text)
+    size = sum(len(piece) if isinstance(piece, bytes) else blobs.size(piece) for piece in pieces)
+    return _read(pieces, blobs), size
+
+
+def _pieces(job: Job | None) -> list[bytes | FileId]:
+    if job is None:
+        return [b"null"]
+    head = _dump(summary(job))[:-1] + b',"result":'
     # The result goes last: a large one is JSON already and is not parsed again.
-    result = _dump(job.result) if job.result_file is None else blobs.read(job.result_file)
-    return head[:-1] + b',"result":' + result + b"}"
+    return [head, _dump(job.result) if job.result_file is None else job.result_file, b"}"]
+
+
+def _read(pieces: Sequence[bytes | FileId], blobs: BlobStore) -> Iterator[bytes]:
+    for piece in pieces:
+        yield piece if isinstance(piece, bytes) else blobs.read(piece)
 
 
 def listing(jobs: Sequence[Job], next_page: str | None) -> bytes:
@@ -52,6 +92,7 @@ def summary(job: Job) -> Json:
         "timings_ms": dict(job.timings_ms),
         "batch": None if job.batch_size is None else {"size": job.batch_size},
         "labels": dict(job.labels),
+        "cached_from": job.cached_from,
         "created_at": rfc3339(job.created_at),
         "started_at": rfc3339(job.started_at),
         "finished_at": rfc3339(job.finished_at),

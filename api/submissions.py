@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, Field, StringConstraints, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
 from api.bodies import Body
 from api.errors import pointer, refusal
-from api.references import Path, resolve, stored
+from api.limits import LARGEST_BATCH, LONGEST_WAIT_S
+from api.references import Desk, Found, Path, Picture, named_parts, store_pictures, unnamed
 from api.services import Services
 from shared.errors import InvalidRequest, Problem, UnknownHead, UnknownTask
-from shared.jobs import FileId, Job, Json, NewJob, Priority, TenantId, new_job_id
+from shared.jobs import FileId, Job, JobId, JobState, Json, NewJob, Priority, TenantId, new_job_id
 from shared.schemas import catalogue
 from shared.schemas.base import FileRef, Frozen, TaskInput, check_limits
 from shared.settings import Limits
@@ -53,6 +56,31 @@ class Submission(Frozen):
         max_length=32,
         description="To find jobs by: `GET /v1/jobs?label.album=summer`.",
     )
+    cache: bool = Field(
+        default=False,
+        description=(
+            "Answer from an earlier succeeded job of yours with the same task, input and models that allowed "
+            "it too, if there is one."
+        ),
+    )
+
+
+class Wanted(Frozen):
+    """The body that asks for many jobs."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"ids": ["job_019a7c2f0d144bd8a1c2e9d07f3b5a68"], "wait_s": 20}]}
+    )
+
+    ids: list[Annotated[str, StringConstraints(max_length=100)]] = Field(
+        min_length=1, max_length=LARGEST_BATCH, description="In the order of the answer."
+    )
+    wait_s: float = Field(
+        default=0,
+        ge=0,
+        le=LONGEST_WAIT_S,
+        description="Seconds to wait, at most, until all of them have ended.",
+    )
 
 
 @cache
@@ -69,6 +97,14 @@ def forms() -> Mapping[str, type[Submission]]:
     }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draft:
+    """A submit in which no fault was found; nothing of it is stored yet."""
+
+    submission: Submission
+    refs: Mapping[Path, Found]
+
+
 def submit(body: Body, owner: TenantId, services: Services) -> Job:
     """Check a body, store its images, create its job, and tell the workers.
 
@@ -76,16 +112,49 @@ def submit(body: Body, owner: TenantId, services: Services) -> Job:
         InvalidRequest: names every fault; nothing was written.
         StoreUnavailable, BlobsUnavailable: no job was created.
     """
-    limits = services.settings.limits
-    submission = validate(body.value)
-    _require(_over_limits(submission.input, limits))
-    refs, problems = resolve(submission.input, body.parts, owner, services)
-    problems += _unknown_head(submission.input, owner, services)
-    _require(problems)
-    files = {path: stored(found, owner, services) for path, found in refs.items()}
-    [job] = services.store.create([_new_job(submission, files, owner, services)])
-    services.hints.send(job.pool, [job.id])
+    strays = unnamed(body.parts, named_parts(body.value)) if body.parts else []
+    made = draft(body.value, Desk(body.parts, owner, services), owner, services, strays)
+    [job] = accept([made], owner, services)
     return job
+
+
+def draft(
+    value: Any, desk: Desk, owner: TenantId, services: Services, others: Sequence[Problem] = ()
+) -> Draft:
+    """Return a submit that can be accepted.
+
+    Args:
+        desk: finds what its refs stand for.
+        others: faults found elsewhere, to name together with those found here.
+
+    Raises:
+        InvalidRequest: names every fault.
+        StoreUnavailable: it may name files or heads that exist.
+    """
+    submission = validate(value)
+    _require(_over_limits(submission.input, services.settings.limits))
+    refs, problems = desk.resolve(submission.input)
+    _require([*problems, *others, *_unknown_head(submission.input, owner, services)])
+    return Draft(submission=submission, refs=refs)
+
+
+def accept(drafts: Sequence[Draft], owner: TenantId, services: Services) -> list[Job]:
+    """Store images and jobs, all or none, tell the workers, and return the jobs in order.
+
+    Raises:
+        StoreUnavailable, BlobsUnavailable: no job was created.
+    """
+    found = [one for made in drafts for one in made.refs.values()]
+    ids, files = store_pictures(found, owner, services)
+    new = services.recall.answer([_new_job(made, ids, owner, services) for made in drafts])
+    jobs = services.store.create(new, files=files)
+    waiting: defaultdict[str, list[JobId]] = defaultdict(list)
+    for job in jobs:
+        if job.state is JobState.QUEUED:
+            waiting[job.pool].append(job.id)
+    for pool, job_ids in waiting.items():
+        services.hints.send(pool, job_ids)
+    return jobs
 
 
 def validate(value: Any) -> Submission:
@@ -111,6 +180,18 @@ def validate(value: Any) -> Submission:
         raise refusal([*problems, *faults(error, value)]) from error
     _require(problems)
     return submission
+
+
+def read_wanted(value: Any) -> Wanted:
+    """Return which jobs a body asks for.
+
+    Raises:
+        InvalidRequest: it names none, or too many, or something that is no id.
+    """
+    try:
+        return Wanted.model_validate(value, strict=True)
+    except ValidationError as error:
+        raise refusal(faults(error, value)) from error
 
 
 def faults(error: ValidationError, sent: Any) -> list[Problem]:
@@ -154,19 +235,21 @@ def _unknown_head(task_input: TaskInput, owner: TenantId, services: Services) ->
     return [Problem("/input/head", f"there is no head {name!r}", UnknownHead.code)]
 
 
-def _new_job(
-    submission: Submission, files: Mapping[Path, FileId], owner: TenantId, services: Services
-) -> NewJob:
+def _new_job(made: Draft, ids: Mapping[Picture, FileId], owner: TenantId, services: Services) -> NewJob:
+    submission = made.submission
+    files = {path: ids[found] if isinstance(found, Picture) else found for path, found in made.refs.items()}
     return NewJob(
         id=new_job_id(),
         tenant=owner,
         task=submission.task,
         input=cast(Json, _canonical(submission.input, (), files)),
+        pool=services.pools[submission.task],
         priority=Priority[submission.priority.upper()],
         labels=submission.labels,
         start_within=_seconds(submission.start_within_s),
         timeout=_seconds(submission.timeout_s) or timedelta(seconds=catalogue()[submission.task].timeout_s),
         retain=_seconds(submission.retain_s) or services.settings.retain,
+        cache=submission.cache,
     )
 
 

@@ -19,28 +19,34 @@ from typing import cast
 
 import numpy as np
 
-from benchmarks.report import Bar, Report
-from benchmarks.stack import service
+from benchmarks.report import Report, read_effort
+from benchmarks.stack import running
 from client import Client
 from shared.settings import Limits
 from worker.media.images import decode
-from worker.models.capabilities import ImageEncoder, JointEncoder, Vector
+from worker.models.capabilities import ImageEncoder, JointEncoder
 from worker.models.registry import load_profile
 
 PHOTOS = sorted((Path(__file__).parents[1] / "client" / "demo" / "photos").glob("*.jpg"))
-ROUNDS = 3
 #: Loads of the models a round: each takes as long as dozens of jobs.
 CALLS = 4
 CONCURRENT = 64
 
 
-def the_articles_way(photo: bytes, cache: Path) -> Vector:
-    """Answer one call as the article does: load every model, use it once, forget it."""
-    models = load_profile("starter", device="cpu", cache_dir=cache).models
+def the_articles_way(photo: bytes, cache: Path) -> float:
+    """Answer one call as the article does, in plain torch: load every model, use it once, forget it.
+
+    Returns:
+        Seconds, less those of the warm-up that a worker makes and the article does not.
+    """
+    beginning = time.monotonic()
+    models = load_profile("starter", device="cpu", cache_dir=cache, runtime="eager").load_all()
     encoder = cast(ImageEncoder, models["ImageEncoder"])
     joint = cast(JointEncoder, models["JointEncoder"])
     pixels = np.asarray(decode(photo, encoder.view, Limits()))
-    return joint.project_images(encoder.encode_images([pixels]))[0]
+    joint.project_images(encoder.encode_images([pixels]))
+    spent = time.monotonic() - beginning
+    return spent - sum(timed(model.warm_up) for model in models.values())
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -61,37 +67,33 @@ def at_once(client: Client, photos: Sequence[bytes]) -> list[int]:
 
 
 def main() -> int:
+    effort = read_effort(__doc__, rounds=3)
     photos = [path.read_bytes() for path in PHOTOS]
     many = [photos[index % len(photos)] for index in range(CONCURRENT)]
     article: list[float] = []
     singly: list[float] = []
     together: list[float] = []
     batches: Counter[int] = Counter()
-    with TemporaryDirectory() as folder, service() as url, Client(url, timeout=300) as client:
+    with TemporaryDirectory() as folder, running() as stack, Client(stack.url, timeout=300) as client:
         cache = Path(folder)
         the_articles_way(photos[0], cache)
         at_once(client, many)
-        for _ in range(ROUNDS):
-            article.append(
-                CALLS / timed(lambda: [the_articles_way(photo, cache) for photo in photos[:CALLS]])
-            )
+        for _ in range(effort.rounds):
+            with stack.paused():
+                article.append(CALLS / sum(the_articles_way(photo, cache) for photo in photos[:CALLS]))
             singly.append(len(photos) / timed(lambda: [at_once(client, [photo]) for photo in photos]))
             together.append(CONCURRENT / timed(lambda: batches.update(at_once(client, many))))
-    report = Report(name="baseline", rounds=ROUNDS)
+    report = Report(name="baseline", rounds=effort.rounds, trial=effort.is_trial)
     report.add("article's way, models loaded for every call", article, "images/s")
     report.add("service, one job at a time", singly, "images/s")
     report.add(f"service, {CONCURRENT} jobs at once", together, "images/s")
-    ratios = [ours / theirs for ours, theirs in zip(together, article, strict=True)]
-    ratio = report.add(f"ratio, {CONCURRENT} at once over article's way", ratios, "x")
-    report.add(
-        "ratio, one at a time over article's way", [a / b for a, b in zip(singly, article, strict=True)], "x"
-    )
+    ratio = report.ratio(f"ratio, {CONCURRENT} at once over article's way", together, article)
+    report.ratio("ratio, one at a time over article's way", singly, article)
     sizes = [size for size, jobs in batches.items() for _ in range(jobs)]
-    size = report.add("batch size that a job ran in", sizes, "items")
+    report.add("batch size that a job ran in", sizes, "items")
     histogram = ", ".join(f"{size}: {jobs}" for size, jobs in sorted(batches.items()))
-    report.notes.append(f"jobs by the size of the batch they ran in: {histogram}")
-    report.bars["batches form across jobs (median size)"] = Bar(value=size.median, limit=2)
-    report.bars["faster than the article's way"] = Bar(value=ratio.median, limit=1)
+    report.note(f"jobs by the size of the batch they ran in: {histogram}")
+    report.bar("faster than the article's way", ratio.median, 1)
     return report.finish()
 
 

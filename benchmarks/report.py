@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
 import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
 OUT = Path(__file__).parent / "out"
+
+Side = TypeVar("Side")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +48,47 @@ class Bar:
     def holds(self) -> bool:
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
+    @property
+    def relation(self) -> str:
+        return ">=" if self.at_least else "<="
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Effort:
+    """How much a run does: the whole, or a part to try it."""
+
+    rounds: int
+    #: Of the work in one round.
+    share: float = 1.0
+
+    @property
+    def is_trial(self) -> bool:
+        return self.share < 1.0
+
+    def of(self, count: int, *, least: int = 1) -> int:
+        """Return this share of a count."""
+        return max(least, round(count * self.share))
+
+
+def read_effort(question: str | None, *, rounds: int, arguments: Sequence[str] | None = None) -> Effort:
+    """Return what the command line asks for.
+
+    Args:
+        question: the benchmark's docstring, for `--help`.
+        rounds: unless the command line says otherwise.
+    """
+    summary = (question or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(description=summary)
+    parser.add_argument("--rounds", type=int, default=rounds, help="how often each side is measured")
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=1.0,
+        help="part of the work in each round; below 1 it is a trial, whose JSON no figure is made from",
+    )
+    given = parser.parse_args(arguments)
+    return Effort(rounds=given.rounds, share=given.share)
+
 
 @dataclass(kw_only=True, slots=True)
 class Report:
@@ -53,17 +99,33 @@ class Report:
     figures: dict[str, Figure] = field(default_factory=dict)
     bars: dict[str, Bar] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    #: Its JSON stands apart, so that no published figure is made from it.
+    trial: bool = False
+    _load_before: float = field(default_factory=lambda: os.getloadavg()[0])
 
     def add(self, key: str, samples: Sequence[float], unit: str) -> Figure:
         """Record one figure's rounds and return it."""
         self.figures[key] = Figure(samples=list(samples), unit=unit)
         return self.figures[key]
 
+    def ratio(self, key: str, over: Sequence[float], under: Sequence[float]) -> Figure:
+        """Record how many times the one is the other, round by round, and return it."""
+        return self.add(key, [ours / theirs for ours, theirs in zip(over, under, strict=True)], "x")
+
+    def note(self, words: str) -> None:
+        """Say what the reader of the figures must know."""
+        self.notes.append(words)
+
+    def bar(self, key: str, value: float, limit: float, *, at_least: bool = True) -> None:
+        """Promise something of a value."""
+        self.bars[key] = Bar(value=value, limit=limit, at_least=at_least)
+
     def finish(self) -> int:
         """Print the table, write the JSON, and return the exit status: 1 when a bar falls short."""
         self._print()
         OUT.mkdir(exist_ok=True)
-        (OUT / f"{self.name}.json").write_text(json.dumps(self.as_json(), indent=2) + "\n")
+        file = OUT / f"{self.name}{'.trial' if self.trial else ''}.json"
+        file.write_text(json.dumps(self.as_json(), indent=2) + "\n")
         return 0 if all(bar.holds for bar in self.bars.values()) else 1
 
     def as_json(self) -> dict[str, object]:
@@ -71,7 +133,7 @@ class Report:
         return {
             "name": self.name,
             "commit": _commit(),
-            "machine": _machine(),
+            "machine": {**_machine(), "load_before": round(self._load_before, 2)},
             "rounds": self.rounds,
             "figures": {
                 key: {
@@ -83,7 +145,12 @@ class Report:
                 for key, figure in self.figures.items()
             },
             "bars": {
-                key: {"value": bar.value, "limit": bar.limit, "holds": bar.holds}
+                key: {
+                    "value": bar.value,
+                    "limit": bar.limit,
+                    "at_least": bar.at_least,
+                    "holds": bar.holds,
+                }
                 for key, bar in self.bars.items()
             },
             "notes": self.notes,
@@ -95,31 +162,75 @@ class Report:
             table.add_column(heading, justify="left" if heading in {"figure", "unit"} else "right")
         for key, figure in self.figures.items():
             spread = (figure.median, min(figure.samples), max(figure.samples))
-            table.add_row(
-                key, *(f"{value:,.3g}" if value < 1000 else f"{value:,.0f}" for value in spread), figure.unit
-            )
+            table.add_row(key, *(readable(value) for value in spread), figure.unit)
         # Wide enough for a log file, where there is no terminal to ask.
         console = Console(width=max(Console().width, 110))
         console.print(table)
         for note in self.notes:
             console.print(note, markup=False)
         for key, bar in self.bars.items():
-            relation = ">=" if bar.at_least else "<="
             verdict = "holds" if bar.holds else "FALLS SHORT"
-            console.print(f"{verdict}: {key} {bar.value:.3g} {relation} {bar.limit:g}", markup=False)
+            console.print(f"{verdict}: {key} {bar.value:.3g} {bar.relation} {bar.limit:g}", markup=False)
+
+
+def readable(value: float) -> str:
+    """Return a number with three digits that count, or all before the point."""
+    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def quantile(samples: Sequence[float], share: float) -> float:
+    """Return the smallest sample that at least this share of them does not exceed (nearest rank).
+
+    Args:
+        share: in (0, 1]: 0.99 for p99.
+    """
+    ordered = sorted(samples)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def in_turn(sides: Sequence[Side], rounds: int) -> Iterator[tuple[int, Side]]:
+    """Yield (round, side): every side in every round, each round beginning with another one.
+
+    A machine that slows down for a while then slows every side, and none is always the first.
+    """
+    for number in range(rounds):
+        first = number % len(sides)
+        for side in (*sides[first:], *sides[:first]):
+            yield number, side
 
 
 def _commit() -> str:
     command = ["git", "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=OUT.parent)
+    changed = subprocess.run(
+        ["git", "status", "--porcelain"], capture_output=True, text=True, check=False, cwd=OUT.parent
+    )
+    commit = done.stdout.strip() or "unknown"
+    return f"{commit}+" if changed.stdout.strip() else commit
 
 
 def _machine() -> dict[str, object]:
     return {
         "cores": len(os.sched_getaffinity(0)),
-        "processor": platform.processor() or platform.machine(),
+        "processor": _processor(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "python": platform.python_version(),
         "torch": metadata.version("torch"),
+        "onnxruntime": _version("onnxruntime"),
     }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

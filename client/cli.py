@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+from client.each import find_pictures, submit_each
 from client.errors import (
     IconotextError,
     JobFailed,
@@ -25,9 +23,12 @@ from client.errors import (
 )
 from client.inputs import parse_settings
 from client.models import Job, Options
+from client.output import finish, finish_each, show, show_json
+from client.overview import system_view
 from client.progress import job_bar
 from client.sdk import DEFAULT_URL, Client
-from client.show import job_view, jobs_view, tasks_view
+from client.show import jobs_view, tasks_view
+from client.submissions import Submission
 
 _STATUS_OF: tuple[tuple[type[IconotextError], int], ...] = (
     (JobFailed, 1),
@@ -37,6 +38,7 @@ _STATUS_OF: tuple[tuple[type[IconotextError], int], ...] = (
     (WaitTimeout, 4),
 )
 _INTERRUPTED = 130
+_MOST_WORKERS = 64
 
 _EPILOG = (
     "Exit status: 0 done; 1 the job ended without success, or the stack could not run; "
@@ -86,7 +88,19 @@ OutDir = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Save the job and its artifacts in this folder."),
 ]
-WorkersOption = Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")]
+WorkersOption = Annotated[
+    str, typer.Option(metavar="N", help="Worker processes; auto: one for each CUDA device, or else one.")
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="D", help="auto, cpu or cuda:N, for every worker; default: ICONOTEXT_DEVICE, or auto."
+    ),
+]
+PoolsOption = Annotated[
+    str | None,
+    typer.Option(metavar="P,...", help="Whose jobs the workers take; default: ICONOTEXT_POOLS, or default."),
+]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")]
 ProfileOption = Annotated[
     str | None, typer.Option(help="Which models to load; default: ICONOTEXT_PROFILE, or starter.")
@@ -143,28 +157,41 @@ def submit(
     time_limit: Annotated[
         float | None, typer.Option(metavar="S", help="Let the job fail when it runs longer.")
     ] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Let equal work that was done before answer at once.")
+    ] = False,
+    each: Annotated[
+        bool, typer.Option("--each", help="A job for each picture; FILE may be a folder or a pattern.")
+    ] = False,
     wait_for_it: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
     timeout: WaitTime = None,
     out: OutDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Submit a job."""
-    options = _options(label, priority, start_within, time_limit)
+    """Submit a job, or one for each picture."""
+    options = _options(label, priority, start_within, time_limit, cache=cache)
+    images, texts = image or [], text or []
     with _client(ctx) as client:
         fields = parse_settings(client.task(task), settings or []) if settings else {}
-        job = client.submit(task, fields, images=image or [], texts=text or [], options=options)
+        if each:
+            images = find_pictures(images)
+            todo = [Submission(task, fields, images=[one], texts=texts, options=options) for one in images]
+            done = submit_each(client, images, todo, wait=wait_for_it or out is not None, timeout=timeout)
+            finish_each(client, done, texts, out, as_json)
+            return
+        job = client.submit(task, fields, images=images, texts=texts, options=options)
         if wait_for_it or out is not None:
             job = _wait(client, job.id, timeout)
-        _finish(client, job, out, as_json, names=(image or [], text or []))
+        finish(client, job, out, as_json, names=(images, texts))
         if not (wait_for_it or out is not None or as_json):
-            _print(Text(f"wait for it: iconotext wait {job.id}", style="dim"))
+            show(Text(f"wait for it: iconotext wait {job.id}", style="dim"))
 
 
 @app.command()
 def get(ctx: typer.Context, job_id: JobId, out: OutDir = None, as_json: AsJson = False) -> None:
     """Show a job as it stands."""
     with _client(ctx) as client:
-        _finish(client, client.get(job_id), out, as_json, checked=False)
+        finish(client, client.get(job_id), out, as_json, checked=False)
 
 
 @app.command()
@@ -173,7 +200,7 @@ def wait(
 ) -> None:
     """Wait for a job and show its result."""
     with _client(ctx) as client:
-        _finish(client, _wait(client, job_id, timeout), out, as_json)
+        finish(client, _wait(client, job_id, timeout), out, as_json)
 
 
 @app.command(name="list")
@@ -194,14 +221,14 @@ def list_jobs(
             status=status or (), task=task, labels=_pairs(label or []), page_size=min(limit, 100)
         )
         jobs = [job for job, _ in zip(found, range(limit), strict=False)]
-    _print_json([job.to_json() for job in jobs]) if as_json else _print(jobs_view(jobs, datetime.now(UTC)))
+    show_json([job.to_json() for job in jobs]) if as_json else show(jobs_view(jobs, datetime.now(UTC)))
 
 
 @app.command()
 def cancel(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     """Cancel a job."""
     with _client(ctx) as client:
-        _finish(client, client.cancel(job_id), None, as_json, checked=False)
+        finish(client, client.cancel(job_id), None, as_json, checked=False)
 
 
 @app.command()
@@ -209,12 +236,23 @@ def tasks(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List what the service can do."""
     with _client(ctx) as client:
         found = client.tasks()
-    _print_json([task.to_json() for task in found]) if as_json else _print(tasks_view(found))
+    show_json([task.to_json() for task in found]) if as_json else show(tasks_view(found))
+
+
+@app.command()
+def system(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Show the workers, the models they hold, and what waits for them."""
+    with _client(ctx) as client:
+        found = client.system()
+    show_json(found.to_json()) if as_json else show(system_view(found))
 
 
 @app.command()
 def up(
-    workers: WorkersOption = 1,
+    *,
+    workers: WorkersOption = "1",
+    device: DeviceOption = None,
+    pools: PoolsOption = None,
     profile: ProfileOption = None,
     host: Annotated[str, typer.Option(help="Other than loopback needs keys.")] = "127.0.0.1",
     port: PortOption = 8000,
@@ -228,7 +266,15 @@ def up(
     from client.stack.plan import make_plan  # noqa: PLC0415  # POSIX only, and only these two need it
     from client.stack.up import Stack  # noqa: PLC0415
 
-    plan = make_plan(data_dir=data_dir, host=host, port=port, workers=workers, profile=profile)
+    plan = make_plan(
+        data_dir=data_dir,
+        host=host,
+        port=port,
+        workers=_count(workers),
+        profile=profile,
+        device=device,
+        pools=pools,
+    )
     raise typer.Exit(Stack(plan, Console(stderr=True)).run())
 
 
@@ -251,9 +297,9 @@ def upgrade_database(as_json: AsJson = False) -> None:
 
     done = upgrade()
     if as_json:
-        _print_json({"database": done.database, "from": done.before, "to": done.after})
+        show_json({"database": done.database, "from": done.before, "to": done.after})
     else:
-        _print(Text(str(done)))
+        show(Text(str(done)))
 
 
 def main() -> None:
@@ -271,40 +317,13 @@ def _wait(client: Client, job_id: str, timeout: float | None) -> Job:
         return client.watch(job_id, timeout, report)
 
 
-def _finish(
-    client: Client,
-    job: Job,
-    out: Path | None,
-    as_json: bool,
-    *,
-    names: tuple[Sequence[str], Sequence[str]] = ((), ()),
-    checked: bool = True,
-) -> None:
-    """Print a job, save it where asked, and exit 1 when it ended without success and is `checked`."""
-    if as_json:
-        _print_json(job.to_json())
-    else:
-        images, texts = names
-        _print(job_view(job, [Path(image).name for image in images], texts))
-    if out is not None:
-        _save(client, job, out)
-    if checked and job.is_terminal and not job.succeeded:
-        raise typer.Exit(1)
-
-
-def _save(client: Client, job: Job, folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{job.id}.json").write_text(json.dumps(job.to_json(), indent=2, ensure_ascii=False) + "\n")
-        for artifact in job.artifacts:
-            # The service's word for a name is not to lead out of the folder.
-            (folder / Path(artifact.name).name).write_bytes(client.download(artifact.href))
-    except OSError as error:
-        raise RequestRefused(f"cannot write to {folder}: {error.strerror}", code="unwritable") from error
-
-
 def _options(
-    labels: list[str] | None, priority: str | None, start_within: float | None, time_limit: float | None
+    labels: list[str] | None,
+    priority: str | None,
+    start_within: float | None,
+    time_limit: float | None,
+    *,
+    cache: bool,
 ) -> Options:
     if priority not in (None, "high", "normal", "low"):
         raise RequestRefused(f"--priority is high, normal or low, not {priority!r}", code="usage")
@@ -314,8 +333,18 @@ def _options(
             "start_within_s": start_within,
             "timeout_s": time_limit,
             "labels": _pairs(labels) if labels else None,
+            "cache": cache or None,
         }
     )
+
+
+def _count(workers: str) -> int | None:
+    """Return how many workers a word asks for; None for `auto`."""
+    if workers == "auto":
+        return None
+    if not workers.isdecimal() or not 1 <= int(workers) <= _MOST_WORKERS:
+        raise RequestRefused(f"--workers is auto or 1 to {_MOST_WORKERS}, not {workers!r}", code="usage")
+    return int(workers)
 
 
 def _pairs(words: list[str]) -> dict[str, str]:
@@ -323,12 +352,3 @@ def _pairs(words: list[str]) -> dict[str, str]:
     if not all("=" in word for word in words) or "" in pairs:
         raise RequestRefused("--label takes key=value", code="usage")
     return pairs
-
-
-def _print(view: RenderableType) -> None:
-    Console().print(view, highlight=False, soft_wrap=isinstance(view, Text))
-
-
-def _print_json(value: Any) -> None:
-    # Not through rich: it would wrap lines.
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -4,6 +4,7 @@ IconotextError
 |-- RequestRefused        the service read the request and said no; sending it again fails again
 |-- JobFailed             the job ended, and not in `succeeded`
 |-- ServiceUnreachable    no usable answer; later may be better
+|   `-- PartlySubmitted   amid a list of submissions; the jobs before it are stored
 |-- WaitTimeout           the job was still going when our patience ended; it goes on
 `-- StackFailed           `iconotext up` cannot start, or cannot keep its processes running
 """
@@ -54,12 +55,30 @@ class ServiceUnreachable(IconotextError):
     """The service did not answer, or answered that it cannot serve."""
 
 
-class WaitTimeout(IconotextError):
-    """The job has not ended in the time given; `job` is its last known state."""
+class PartlySubmitted(ServiceUnreachable):
+    """The service went away, or would take no more, amid a list of submissions."""
 
-    def __init__(self, job: Job, seconds: float) -> None:
+    def __init__(self, answered: Sequence[Job | RequestRefused], total: int, error: IconotextError) -> None:
         super().__init__(
-            f"job {job.id} is still {job.status} after {seconds:g} s; "
+            f"{len(answered)} of {total} submissions were answered, then: {error}; "
+            "whether those after them got through is unknown"
+        )
+        #: The outcomes of the first submissions, in order.
+        self.answered = tuple(answered)
+
+
+class WaitTimeout(IconotextError):
+    """A job has not ended in the time given; `job` is its last known state."""
+
+    def __init__(self, job: Job, seconds: float, *, others: int = 0) -> None:
+        """Say it.
+
+        Args:
+            others: jobs beside it that have not ended either.
+        """
+        beside = f" and {others} more have not ended" if others else ""
+        super().__init__(
+            f"job {job.id} is still {job.status}{beside} after {seconds:g} s; "
             "it goes on: wait for it again, or cancel it"
         )
         self.job = job

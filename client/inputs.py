@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from client.errors import RequestRefused
@@ -19,18 +20,32 @@ Schema = Mapping[str, Any]
 _TEXT_NAMES = ("texts", "text")
 
 
-def place(task: Task, images: Sequence[Picture], texts: Sequence[str]) -> dict[str, Any]:
-    """Return the fields of the input that the pictures and texts fill; pictures as `Path`, `bytes` or `File`.
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a task takes pictures and texts: found once, used for every job."""
 
-    Raises:
-        RequestRefused: the task has no place for them, or for one only.
-    """
-    fields: dict[str, Any] = {}
-    if images:
-        fields |= _fill(task, "image", _image_slots(task), [named(item) for item in images])
-    if texts:
-        fields |= _fill(task, "text", _text_slots(task), list(texts))
-    return fields
+    task: Task
+    #: (field, whether it holds many), the best one first.
+    images: Sequence[tuple[str, bool]]
+    texts: Sequence[tuple[str, bool]]
+
+    @classmethod
+    def of(cls, task: Task) -> Places:
+        """Return the places that a task's schema has."""
+        return cls(task, _image_slots(task), _text_slots(task))
+
+    def fill(self, images: Sequence[Picture], texts: Sequence[str]) -> dict[str, Any]:
+        """Return the input's fields that pictures and texts fill; pictures as `Path`, `bytes` or `File`.
+
+        Raises:
+            RequestRefused: the task has no place for them, or for one only.
+        """
+        fields: dict[str, Any] = {}
+        if images:
+            fields |= _fill(self.task, "image", self.images, [named(item) for item in images])
+        if texts:
+            fields |= _fill(self.task, "text", self.texts, list(texts))
+        return fields
 
 
 def parse_settings(task: Task, words: Sequence[str]) -> dict[str, Any]:
@@ -50,7 +65,7 @@ def parse_settings(task: Task, words: Sequence[str]) -> dict[str, Any]:
     return fields
 
 
-def _fill(task: Task, what: str, slots: list[tuple[str, bool]], values: list[Any]) -> dict[str, Any]:
+def _fill(task: Task, what: str, slots: Sequence[tuple[str, bool]], values: list[Any]) -> dict[str, Any]:
     if not slots:
         raise RequestRefused(
             f"task {task.name!r} has no place for --{what}; it takes {_fields(task)}", code="usage"

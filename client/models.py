@@ -5,7 +5,7 @@ A newer service may say more than these name: unknown fields are kept (`model_ex
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -89,6 +89,8 @@ class Job(Value):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expires_at: datetime | None = None
+    #: The job whose stored result answered this one at submit.
+    cached_from: str | None = None
 
     @property
     def is_terminal(self) -> bool:
@@ -149,6 +151,38 @@ class Health(Value):
         return count if isinstance(count, int) else 0
 
 
+class Worker(Value):
+    """A worker process that is ready, as it announces itself."""
+
+    host: str = ""
+    pid: int = 0
+    device: str = ""
+    profile: str = ""
+    pools: tuple[str, ...] = ()
+    #: Jobs that it runs at once.
+    slots: int = 0
+    #: Resident memory of the process.
+    memory_bytes: int | None = None
+    #: Counts of batches and items, seconds busy, `residency`: the models it holds.
+    engine: dict[str, Any] = {}
+
+    @property
+    def residency(self) -> Sequence[Mapping[str, Any]]:
+        """Return the models that it knows of: `capability`, `id`, `bytes`, `resident` and more."""
+        found = self.engine.get("residency")
+        return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+class System(Value):
+    """What the service runs on, and how much waits."""
+
+    workers: tuple[Worker, ...] = ()
+    #: Queued jobs by pool; counting stops somewhere.
+    backlog: dict[str, int] = {}
+    #: What an autoscaler reads.
+    scaling: dict[str, Any] = {}
+
+
 class Options(BaseModel):
     """How a job is treated, whatever its task."""
 
@@ -163,3 +197,5 @@ class Options(BaseModel):
     retain_s: float | None = None
     #: Your own names for it, to find it again.
     labels: Mapping[str, str] | None = None
+    #: Equal work of yours that was allowed it too answers at once, and this job may answer later ones.
+    cache: bool | None = None

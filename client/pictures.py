@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import mimetypes
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from client.errors import RequestRefused
 from client.models import File
-from client.transport import Part
+from client.multipart import Part
 
 #: A path, the bytes themselves, a stored file, or a stored file's id.
 Picture = str | Path | bytes | File
@@ -23,7 +21,10 @@ class Parts:
     """The files of one multipart request; the same content is sent once."""
 
     def __init__(self) -> None:
-        self._parts: dict[str, Part] = {}
+        # By content: a dictionary hashes faster than any digest, and tells equal bytes for certain.
+        self._parts: dict[bytes, Part] = {}
+        #: Bytes of all contents.
+        self.size = 0
 
     def __iter__(self) -> Iterator[Part]:
         return iter(self._parts.values())
@@ -32,7 +33,7 @@ class Parts:
         return len(self._parts)
 
     def refer(self, picture: Path | bytes | File) -> dict[str, str]:
-        """Return the ref that stands for a picture in the job's input.
+        """Return the ref that stands for a picture in a job's input.
 
         Raises:
             RequestRefused: the path cannot be read.
@@ -40,19 +41,18 @@ class Parts:
         if isinstance(picture, File):
             return {"file": picture.id}
         name, content, media_type = read_picture(picture)
-        digest = hashlib.sha256(content).hexdigest()
-        part = self._parts.setdefault(digest, (f"file-{len(self._parts)}", (name, content, media_type)))
-        return {"part": part[0]}
+        part = self._parts.get(content)
+        if part is None:
+            part = Part(f"file-{len(self._parts)}", name, content, media_type)
+            self._parts[content] = part
+            self.size += len(content)
+        return {"part": part.name}
 
-    def refer_all(self, value: Any) -> Any:
-        """Return a value as JSON, with a ref for every `Path`, `bytes` and `File` in it."""
-        if isinstance(value, Path | bytes | File):
-            return self.refer(value)
-        if isinstance(value, Mapping):
-            return {key: self.refer_all(member) for key, member in value.items()}
-        if isinstance(value, list | tuple):
-            return [self.refer_all(member) for member in value]
-        return value
+    def cut(self, count: int) -> None:
+        """Forget all but the first `count`."""
+        while len(self._parts) > count:
+            content, _ = self._parts.popitem()
+            self.size -= len(content)
 
 
 def named(picture: Picture) -> Path | bytes | File:

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import math
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from builtins import list as List  # noqa: N812  # `list` is a method here, as in the contract
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, ValidationError
 
-from client.errors import JobFailed, RequestRefused, ServiceUnreachable, WaitTimeout
-from client.inputs import place
-from client.models import File, Health, Job, Options, Page, Task
-from client.pictures import Parts, Picture, read_picture
-from client.transport import Part, Transport
+from client.answers import read
+from client.batches import Batch, Outcome
+from client.catalogue import Catalogue
+from client.errors import JobFailed
+from client.mapping import Given, Lanes, submission_of
+from client.models import File, Health, Job, Options, Page, System, Task
+from client.multipart import Part, encode
+from client.pictures import Picture, read_picture
+from client.submissions import Envelope, Submission
+from client.transport import Transport
+from client.waiting import POLL_S, Waiter, deadline, job_path
 
 DEFAULT_URL = "http://127.0.0.1:8000"
-#: Seconds that one poll asks the service to hold its answer back.
-_POLL_S = 20.0
-#: `wait` bears a service that is away this long: a restart is no reason to lose a job from sight.
-_OUTAGE_S = 30.0
-#: The shortest time between two polls without news, should the service not hold its answers back.
-_BREATH_S = 0.1
-#: Between two tries while the service is away.
-_OUTAGE_PAUSE_S = 0.5
-
-Answer = TypeVar("Answer", bound=BaseModel)
+#: Seconds between two rounds of news about many jobs: each costs the service a look at all of them.
+_ROUND_S = 1.0
 
 
 class Client:
@@ -57,7 +52,8 @@ class Client:
             transport: another way to the service than the network, for tests.
         """
         self._transport = Transport(base_url, timeout=timeout, api_key=api_key, transport=transport)
-        self._catalogue: dict[str, Task] = {}
+        self._catalogue = Catalogue(self._transport)
+        self._waiter = Waiter(self._transport)
 
     @property
     def base_url(self) -> str:
@@ -94,23 +90,84 @@ class Client:
             options: priority, deadlines, labels.
             fields: more fields of the input, `top_k=3`.
         """
-        content = {**(input or {}), **fields}
-        if images or texts:
-            content |= place(self.task(task), images, texts)
-        parts = Parts()
-        body = {"task": task, "input": parts.refer_all(content)}
-        if options is not None:
-            body |= options.model_dump(mode="json", exclude_none=True)
-        if not len(parts):
-            response = self._transport.request("POST", "/v1/jobs", json=body)
-        else:
-            request: Part = ("request", (None, json.dumps(body).encode(), "application/json"))
-            response = self._transport.request("POST", "/v1/jobs", files=[request, *parts])
-        return _read(Job, response)
+        submission = Submission(task, input, images=images, texts=texts, options=options, fields=fields)
+        return self._submit(submission, hold=0)
+
+    def run(
+        self,
+        task: str,
+        input: Mapping[str, Any] | None = None,  # noqa: A002  # the contract's name for it
+        *,
+        images: Sequence[Picture] = (),
+        texts: Sequence[str] = (),
+        options: Options | None = None,
+        timeout: float | None = None,
+        **fields: Any,
+    ) -> Job:
+        """Submit a job and return it once it has ended, however that was: one request when it is quick.
+
+        Args:
+            timeout: seconds to wait for its end; None waits as long as it takes. The others as in `submit`.
+
+        Raises:
+            WaitTimeout: it goes on.
+        """
+        submission = Submission(task, input, images=images, texts=texts, options=options, fields=fields)
+        until = deadline(timeout)
+        job = self._submit(submission, hold=POLL_S if timeout is None else min(timeout, POLL_S))
+        if job.is_terminal:
+            return job
+        return self._waiter.watch(job.id, timeout, until=until)
+
+    def submit_many(self, submissions: Iterable[Submission]) -> List[Outcome]:
+        """Return what became of each submission, in order: the new job, or why it was refused.
+
+        Sent in as few requests as the service's limits allow. One that is refused hurts no other.
+
+        Raises:
+            PartlySubmitted: the service went away amid the list; it tells of the jobs that are stored.
+        """
+        return Batch(self._transport, self._catalogue).send(tuple(submissions))
+
+    def map(
+        self,
+        task: str,
+        inputs: Iterable[Given],
+        *,
+        in_flight: int = 256,
+        ordered: bool = True,
+        options: Options | None = None,
+        **fields: Any,
+    ) -> Iterator[tuple[Given, Outcome]]:
+        """Yield each input with its ended job, or with why it was refused.
+
+        Inputs are taken, and pictures read, only as fast as jobs end. Leaving the loop early ends that;
+        jobs under way go on.
+
+        Args:
+            inputs: pictures as `Path`, `bytes` or `File`; texts as `str`; whole inputs as mappings.
+            in_flight: at most so many jobs at a time.
+            ordered: in the order of the inputs; False: as they end.
+            fields: more fields of every input, `top_k=3`.
+        """
+
+        def make(given: Given) -> Submission:
+            return submission_of(task, given, options, fields)
+
+        lanes = Lanes(self.submit_many, self._waiter)
+        return lanes.run(inputs, make, in_flight=max(1, in_flight), ordered=ordered)
 
     def get(self, job_id: str) -> Job:
         """Return the job as it stands."""
-        return _read(Job, self._transport.request("GET", _job_path(job_id)))
+        return read(Job, self._transport.request("GET", job_path(job_id)))
+
+    def get_many(self, ids: Iterable[str], wait: float = 0.0) -> List[Job | None]:
+        """Return the jobs as they stand, in order; None where there is none of that id.
+
+        Args:
+            wait: seconds to wait for the end of all of them, if that is sooner.
+        """
+        return self._waiter.all(tuple(ids), wait)
 
     def wait(
         self,
@@ -141,20 +198,38 @@ class Client:
         on_progress: Callable[[Job], object] | None = None,
     ) -> Job:
         """Return the job once it has ended, however that was; else as `wait`."""
-        until = math.inf if timeout is None else time.monotonic() + timeout
-        job, tag = self._look(job_id)
-        while True:
+        return self._waiter.watch(job_id, timeout, on_progress)
+
+    def wait_many(
+        self,
+        ids: Collection[str],
+        timeout: float | None = None,
+        on_progress: Callable[[Job], object] | None = None,
+    ) -> List[Job]:
+        """Return the jobs once all have ended, however that was, in the order of the ids.
+
+        Args:
+            timeout: seconds; None waits as long as it takes.
+            on_progress: called with each job when it has ended.
+
+        Raises:
+            WaitTimeout: some go on.
+            RequestRefused: there is no job of one of the ids.
+        """
+        ended: dict[str, Job] = {}
+        # Nobody listens: the end of all is the only news.
+        hold = POLL_S if on_progress is None else _ROUND_S
+        for jobs in self._waiter.rounds(ids, timeout, hold):
+            ended.update((job.id, job) for job in jobs)
             if on_progress is not None:
-                on_progress(job)
-            if job.is_terminal:
-                return job
-            news = None
-            while news is None:
-                hold = min(_POLL_S, until - time.monotonic())
-                if hold <= 0:
-                    raise WaitTimeout(job, timeout or 0)
-                news = self._look_patiently(job.id, tag, hold, until)
-            job, tag = news
+                for job in jobs:
+                    on_progress(job)
+        return [ended[job_id] for job_id in ids]
+
+    def as_completed(self, ids: Collection[str], timeout: float | None = None) -> Iterator[Job]:
+        """Yield each job once it has ended, however that was; else as `wait_many`."""
+        for jobs in self._waiter.rounds(ids, timeout, _ROUND_S):
+            yield from jobs
 
     def list(
         self,
@@ -201,16 +276,16 @@ class Client:
             "page_token": page_token,
         }
         params += [(key, value) for key, value in single.items() if value is not None]
-        return _read(Page, self._transport.request("GET", "/v1/jobs", params=params))
+        return read(Page, self._transport.request("GET", "/v1/jobs", params=params))
 
     def cancel(self, job_id: str) -> Job:
         """Ask for the job's end and return how it stands; a job that has ended stays as it is."""
-        return _read(Job, self._transport.request("POST", f"{_job_path(job_id)}/cancel"))
+        return read(Job, self._transport.request("POST", f"{job_path(job_id)}/cancel"))
 
     def upload(self, picture: str | Path | bytes) -> File:
         """Store a file and return it; its id can be used in any number of jobs."""
-        part: Part = ("file", read_picture(picture))
-        return _read(File, self._transport.request("POST", "/v1/files", files=[part]))
+        body = encode([Part("file", *read_picture(picture))])
+        return read(File, self._transport.request("POST", "/v1/files", body=body))
 
     def download(self, href: str) -> bytes:
         """Return the content behind an artifact's `href` or a file's id."""
@@ -219,12 +294,7 @@ class Client:
 
     def tasks(self) -> Sequence[Task]:
         """Return the catalogue."""
-        body = _json(self._transport.request("GET", "/v1/tasks"))
-        entries = body.get("tasks") if isinstance(body, dict) else body
-        if not isinstance(entries, list):
-            raise ServiceUnreachable(f"{self.base_url} does not answer like an Iconotext service")
-        self._catalogue = {task.name: task for task in map(Task.model_validate, entries)}
-        return list(self._catalogue.values())
+        return self._catalogue.read()
 
     def task(self, name: str) -> Task:
         """Return one task of the catalogue, which is read once.
@@ -232,69 +302,26 @@ class Client:
         Raises:
             RequestRefused: there is none of this name.
         """
-        if name not in self._catalogue:
-            self.tasks()
-        if name not in self._catalogue:
-            known = ", ".join(self._catalogue)
-            raise RequestRefused(f"no task {name!r}; this service has {known}", code="unknown_task")
-        return self._catalogue[name]
+        return self._catalogue.task(name)
 
     def health(self) -> Health:
         """Return whether the service can take and do work; asked once, as probes are."""
-        return _read(Health, self._transport.request("GET", "/readyz", tried_again=False))
+        return read(Health, self._transport.request("GET", "/readyz", tried_again=False))
 
-    def _look(self, job_id: str) -> tuple[Job, str]:
-        """Return the job and its ETag."""
-        response = self._transport.request("GET", _job_path(job_id))
-        return _read(Job, response), response.headers.get("etag", "")
+    def system(self) -> System:
+        """Return what the service runs on: its workers, and how much waits for them."""
+        return read(System, self._transport.request("GET", "/v1/system"))
 
-    def _look_for_news(self, job_id: str, tag: str, hold: float) -> tuple[Job, str] | None:
-        """Return the job and its ETag after a change, or None after `hold` seconds without one."""
-        began = time.monotonic()
+    def _submit(self, submission: Submission, *, hold: float) -> Job:
+        """Return the new job, or how it ended when that is within `hold` seconds."""
+        envelope = Envelope()
+        envelope.add(self._catalogue.body(submission))
+        whole_s = int(hold)
         response = self._transport.request(
-            "GET",
-            _job_path(job_id),
-            params=[("wait", f"{hold:.3f}")],
-            headers={"If-None-Match": tag} if tag else None,
-            wait=hold,
-            accept=[httpx.codes.NOT_MODIFIED],
+            "POST",
+            "/v1/jobs",
+            headers={"Prefer": f"wait={whole_s}"} if whole_s else None,
+            body=envelope.sealed(alone=True),
+            wait=whole_s,
         )
-        unchanged = response.status_code == httpx.codes.NOT_MODIFIED
-        news = None if unchanged else (_read(Job, response), response.headers.get("etag", ""))
-        if news is None:
-            time.sleep(max(0.0, min(hold, _BREATH_S) - (time.monotonic() - began)))
-        return news
-
-    def _look_patiently(self, job_id: str, tag: str, hold: float, until: float) -> tuple[Job, str] | None:
-        """Look for news, again and again while the service is away for a while."""
-        until = min(until, time.monotonic() + hold + _OUTAGE_S)
-        while True:
-            try:
-                return self._look_for_news(job_id, tag, hold)
-            except ServiceUnreachable:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(_OUTAGE_PAUSE_S)
-
-
-def _job_path(job_id: str) -> str:
-    return f"/v1/jobs/{quote(job_id, safe='')}"
-
-
-def _json(response: httpx.Response) -> Any:
-    try:
-        return response.json()
-    except ValueError as error:
-        raise ServiceUnreachable(
-            f"{response.url.copy_with(query=None)} does not answer like an Iconotext service; check the URL"
-        ) from error
-
-
-def _read(kind: type[Answer], response: httpx.Response) -> Answer:
-    try:
-        return kind.model_validate(_json(response))
-    except ValidationError as error:
-        raise ServiceUnreachable(
-            f"{response.url.copy_with(query=None)} answered no {kind.__name__.lower()}: "
-            f"{error.errors()[0]['msg']}; is the client as new as the service?"
-        ) from error
+        return read(Job, response)

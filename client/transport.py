@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
 
 import httpx
 
-from client.errors import RequestRefused, ServiceUnreachable
-from client.models import Problem
+from client.answers import failure
+from client.errors import ServiceUnreachable
+from client.wire import Wire
 
 #: An address that does not answer at all is reported within this, whatever the caller's timeout.
 _CONNECT_S = 5.0
@@ -18,9 +19,6 @@ _CONNECT_S = 5.0
 _PAUSES_S = (0.2, 0.8)
 #: The longest `Retry-After` that is obeyed in silence.
 _PATIENCE_S = 5.0
-
-#: A multipart part: field name, (file name, content, media type).
-Part = tuple[str, tuple[str | None, bytes, str]]
 
 
 class Transport:
@@ -31,18 +29,13 @@ class Transport:
     ) -> None:
         url = _checked(base_url)
         self.base_url = str(url).rstrip("/")
-        self._http = httpx.Client(
-            base_url=self.base_url,
-            timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_S)),
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
-            # HTTP_PROXY is not meant for this machine's own services, but httpx would obey it.
-            trust_env=not _is_loopback(url.host),
-            transport=transport,
-        )
+        self._headers = {"Accept": "*/*", "User-Agent": "iconotext"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
         self._timeout = timeout
-
-    def close(self) -> None:
-        self._http.close()
+        #: The service has answered before: that it is there is not in question.
+        self.was_reached = False
+        self._send, self.close = _line(url, transport)
 
     def request(
         self,
@@ -51,36 +44,30 @@ class Transport:
         *,
         params: Sequence[tuple[str, str]] = (),
         headers: Mapping[str, str] | None = None,
-        json: Any = None,
-        files: Sequence[Part] = (),
+        body: tuple[bytes, str] | None = None,
         wait: float = 0.0,
         accept: Sequence[int] = (),
         tried_again: bool = True,
+        repeatable: bool = False,
     ) -> httpx.Response:
         """Return the answer, which is a success or one of the statuses in `accept`.
 
         Tried again, briefly, when that does no harm: no connection, 429 and 503, or a GET that broke off.
 
         Args:
+            body: what is sent and its `Content-Type`.
             wait: seconds that the service was asked to hold its answer back.
             tried_again: False for a probe, which wants to know how it is now.
+            repeatable: it changes nothing, as a GET does.
 
         Raises:
             RequestRefused: the service said no.
             ServiceUnreachable: no answer, or one that says that the service is broken.
         """
-        request = self._http.build_request(
-            method,
-            path,
-            params=list(params) or None,
-            headers=headers,
-            json=json,
-            files=list(files) or None,
-            timeout=httpx.Timeout(self._timeout + wait, connect=min(self._timeout, _CONNECT_S)),
-        )
+        request = self._request(method, path, params=params, headers=headers, body=body, wait=wait)
         for pause in (*(_PAUSES_S if tried_again else ()), None):
             try:
-                response = self._http.send(request)
+                response = self._send(request)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 if pause is None:
                     raise ServiceUnreachable(
@@ -89,20 +76,66 @@ class Transport:
                     ) from error
             except httpx.TransportError as error:
                 # Reading again does no harm. Whether a submit got through is unknown.
-                if method != "GET" or pause is None or isinstance(error, httpx.TimeoutException):
+                harmless = repeatable or method == "GET"
+                if not harmless or pause is None or isinstance(error, httpx.TimeoutException):
                     raise ServiceUnreachable(
                         f"{self.base_url} broke off during {method} {path} "
                         f"({type(error).__name__}); try again"
                     ) from error
             else:
+                self.was_reached = True
                 if response.is_success or response.status_code in accept:
                     return response
                 asked_s = _retry_after(response)
                 if pause is None or asked_s is None or asked_s > _PATIENCE_S:
-                    raise _failure(response, self.base_url)
+                    raise failure(response, self.base_url)
                 time.sleep(asked_s)
             time.sleep(pause)
         raise AssertionError("the last try answers or raises")
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Sequence[tuple[str, str]],
+        headers: Mapping[str, str] | None,
+        body: tuple[bytes, str] | None,
+        wait: float,
+    ) -> httpx.Request:
+        content, media_type = body or (None, "")
+        sent = {**self._headers, **(headers or {})}
+        if media_type:
+            sent["Content-Type"] = media_type
+        answer_s, connect_s = self._timeout + wait, min(self._timeout, _CONNECT_S)
+        limits = {"connect": connect_s, "read": answer_s, "write": answer_s, "pool": answer_s}
+        return httpx.Request(
+            method,
+            self.base_url + path,
+            params=list(params) or None,
+            headers=sent,
+            content=content,
+            extensions={"timeout": limits},
+        )
+
+
+def _line(
+    url: httpx.URL, transport: httpx.BaseTransport | None
+) -> tuple[Callable[[httpx.Request], httpx.Response], Callable[[], None]]:
+    """Return what sends a request and returns the answer, and what closes the connections."""
+    if transport is None and (url.scheme != "http" or _has_proxy(url.host)):
+        # TLS and proxies are httpx's to know; every request brings its own timeouts.
+        http = httpx.Client(timeout=None, trust_env=not _is_loopback(url.host))  # noqa: S113
+        return http.send, http.close
+    wire = transport or Wire()
+
+    def send(request: httpx.Request) -> httpx.Response:
+        response = wire.handle_request(request)
+        response.request = request
+        response.read()
+        return response
+
+    return send, wire.close
 
 
 def _checked(base_url: str) -> httpx.URL:
@@ -113,6 +146,11 @@ def _checked(base_url: str) -> httpx.URL:
     if url.scheme not in ("http", "https") or not url.host:
         raise ServiceUnreachable(f"{base_url!r} is no service URL; give one like http://127.0.0.1:8000")
     return url
+
+
+def _has_proxy(host: str) -> bool:
+    """Tell whether the environment may name a proxy for plain HTTP; this machine's own services need none."""
+    return not _is_loopback(host) and bool({"http", "all"} & urllib.request.getproxies().keys())
 
 
 def _is_loopback(host: str) -> bool:
@@ -132,30 +170,3 @@ def _retry_after(response: httpx.Response) -> float | None:
         return max(0.0, float(response.headers.get("retry-after", "0")))
     except ValueError:
         return 0.0
-
-
-def _failure(response: httpx.Response, base_url: str) -> RequestRefused | ServiceUnreachable:
-    try:
-        body = response.json()
-    except ValueError:
-        body = {}
-    if not isinstance(body, dict):
-        body = {}
-    status = response.status_code
-    words = body.get("detail") or body.get("title") or response.reason_phrase or "no reason given"
-    if status >= 500:
-        mark = f", request {body['request_id']}" if body.get("request_id") else ""
-        return ServiceUnreachable(
-            f"{base_url} cannot serve: {words} (status {status}{mark}); try again later"
-        )
-    if status < 400 or not body:
-        words = f"{base_url} does not answer like an Iconotext service (status {status}); check the URL"
-    faults = body.get("errors")
-    return RequestRefused(
-        str(words),
-        code=str(body.get("code") or f"http_{status}"),
-        status=status,
-        problems=[Problem.model_validate(fault) for fault in faults if isinstance(fault, dict)]
-        if isinstance(faults, list)
-        else (),
-    )

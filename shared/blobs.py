@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import BinaryIO, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, TypeVar, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -15,7 +16,11 @@ from fsspec.implementations.local import LocalFileSystem
 from shared.errors import BlobsUnavailable, BodyTooLarge, NotFound
 from shared.jobs import FileId
 
+T = TypeVar("T")
+
 _CHUNK_BYTES = 2**20
+#: Files that are open at once while many are stored.
+_AT_ONCE = 64
 
 
 class BlobStore:
@@ -35,13 +40,23 @@ class BlobStore:
         Raises:
             BlobsUnavailable: nothing was stored.
         """
-        file = FileId(hashlib.sha256(content).hexdigest())
-        with _translated("write", file):
-            if not self._fs.exists(self._path(file)):
-                with self._temporary() as (target, path):
-                    target.write(content)
-                    self._publish(target, path, file)
-        return file
+        return self.put_many([content])[0]
+
+    def put_many(self, contents: Sequence[bytes]) -> list[FileId]:
+        """Store each content and return their ids in order; durable on return.
+
+        Raises:
+            BlobsUnavailable: some may have been stored.
+        """
+        files = [FileId(hashlib.sha256(content).hexdigest()) for content in contents]
+        with _translated("write", "a new file"):
+            new = {
+                file: content for file, content in zip(files, contents, strict=True) if not self.exists(file)
+            }
+            names = list(new)
+            for start in range(0, len(names), _AT_ONCE):
+                self._write({name: new[name] for name in names[start : start + _AT_ONCE]})
+        return files
 
     def put_stream(self, source: BinaryIO, limit: int) -> tuple[FileId, int]:
         """Store what `source` holds and return its id and size, never keeping more than a chunk in memory.
@@ -52,7 +67,8 @@ class BlobStore:
         """
         digest = hashlib.sha256()
         size = 0
-        with _translated("write", "a new file"), self._temporary() as (target, path):
+        with _translated("write", "a new file"), ExitStack() as stack:
+            target, path = stack.enter_context(self._temporary())
             while chunk := source.read(_CHUNK_BYTES):
                 size += len(chunk)
                 if size > limit:
@@ -60,36 +76,35 @@ class BlobStore:
                 digest.update(chunk)
                 target.write(chunk)
             file = FileId(digest.hexdigest())
-            self._publish(target, path, file)
+            self._publish({file: (target, path)})
         return file, size
 
     def read(self, file: FileId) -> bytes:
         """Return the whole content; raises `NotFound` or `BlobsUnavailable`."""
         with _translated("read", file):
-            return cast(bytes, self._fs.cat_file(self._path(file)))
+            return self._at(file, self._read)
 
     def open(self, file: FileId) -> BinaryIO:
         """Return a seekable binary reader; the caller closes it. Raises `NotFound` or `BlobsUnavailable`."""
         with _translated("read", file):
-            return cast(BinaryIO, self._fs.open(self._path(file), "rb"))
+            return self._at(file, lambda path: cast(BinaryIO, self._fs.open(path, "rb")))
 
     def size(self, file: FileId) -> int:
         """Return the length in bytes; raises `NotFound` or `BlobsUnavailable`."""
         with _translated("read", file):
-            return int(self._fs.size(self._path(file)))
+            return self._at(file, lambda path: int(self._fs.size(path)))
 
     def exists(self, file: FileId) -> bool:
         """Return whether the content is here; raises `BlobsUnavailable`."""
         with _translated("read", file):
-            return bool(self._fs.exists(self._path(file)))
+            return self._has(self._path(file)) or self._has(self._former_path(file))
 
     def delete(self, file: FileId) -> None:
         """Forget the content; one that is not here is no error. Raises `BlobsUnavailable`."""
         with _translated("delete", file):
-            try:
-                self._fs.rm_file(self._path(file))
-            except FileNotFoundError:
-                return
+            for path in (self._path(file), self._former_path(file)):
+                with suppress(FileNotFoundError):
+                    self._fs.rm_file(path)
 
     def ping(self) -> None:
         """Raise `BlobsUnavailable` unless the store answers."""
@@ -99,35 +114,98 @@ class BlobStore:
             self._fs.exists(self._root)
 
     def _path(self, file: FileId) -> str:
-        # Two levels of 256 folders keep a folder's listing short at millions of files.
+        # 256 folders keep a listing short at millions of files. 65,536 would keep it shorter, but to make two
+        # folders for almost every new file costs more than all else that is done for it.
+        return f"{self._root}/{file[:2]}/{file}"
+
+    def _former_path(self, file: FileId) -> str:
+        """Return where the first release put a file."""
         return f"{self._root}/{file[:2]}/{file[2:4]}/{file}"
+
+    def _at(self, file: FileId, look: Callable[[str], T]) -> T:
+        """Return what is found where the file is."""
+        try:
+            return look(self._path(file))
+        except FileNotFoundError:
+            return look(self._former_path(file))
+
+    def _read(self, path: str) -> bytes:
+        return Path(path).read_bytes() if self._is_local else cast(bytes, self._fs.cat_file(path))
+
+    def _has(self, path: str) -> bool:
+        return os.path.exists(path) if self._is_local else bool(self._fs.exists(path))  # noqa: PTH110  # half the time
+
+    def _write(self, contents: Mapping[FileId, bytes]) -> None:
+        """Store contents that are not here yet."""
+        with ExitStack() as stack:
+            opened: dict[FileId, tuple[BinaryIO, str]] = {}
+            for file, content in contents.items():
+                opened[file] = stack.enter_context(self._temporary())
+                opened[file][0].write(content)
+            self._publish(opened)
 
     @contextmanager
     def _temporary(self) -> Iterator[tuple[BinaryIO, str]]:
         """Yield a file under a temporary name, and the name; whatever is left there afterwards is removed."""
         path = f"{self._root}/incoming/{uuid.uuid4().hex}"
-        if self._is_local:
-            self._fs.makedirs(f"{self._root}/incoming", exist_ok=True)
         try:
-            with self._fs.open(path, "wb") as target:
-                yield cast(BinaryIO, target), path
+            with self._create(path) as target:
+                yield target, path
         finally:
-            if self._fs.exists(path):
-                self._fs.rm_file(path)
+            # Renamed, it is gone: to ask first would be one more look.
+            with suppress(FileNotFoundError):
+                self._fs.rm_file(path) if not self._is_local else os.unlink(path)  # noqa: PTH108
 
-    def _publish(self, target: BinaryIO, temporary: str, file: FileId) -> None:
-        """Give the temporary file its final name, so that a name never stands for half a file."""
-        final = self._path(file)
+    def _create(self, path: str) -> BinaryIO:
         if not self._is_local:
-            target.close()
-            self._fs.mv(temporary, final)
+            return cast(BinaryIO, self._fs.open(path, "wb"))
+        try:
+            return open(path, "xb")  # noqa: PTH123  # the caller closes it
+        except FileNotFoundError:
+            _make_folder(path.rpartition("/")[0])
+            return open(path, "xb")  # noqa: PTH123
+
+    def _publish(self, opened: Mapping[FileId, tuple[BinaryIO, str]]) -> None:
+        """Give temporary files their final names, so that a name never stands for half a file."""
+        if not self._is_local:
+            for file, (target, temporary) in opened.items():
+                target.close()
+                self._fs.mv(temporary, self._path(file))
             return
-        target.flush()
-        os.fsync(target.fileno())
-        folder = final.rpartition("/")[0]
-        self._fs.makedirs(folder, exist_ok=True)
-        os.replace(temporary, final)  # noqa: PTH105  # both are the local file system's own path strings
-        _sync_folder(folder)
+        for target, _ in opened.values():
+            target.flush()
+            os.fsync(target.fileno())
+        changed = [
+            folder
+            for file, (_, temporary) in opened.items()
+            for folder in _rename(temporary, self._path(file))
+        ]
+        # Deepest first: a journal commits with it what happened above, and the rest has nothing left to do.
+        for folder in sorted(set(changed), key=len, reverse=True):
+            _sync_folder(folder)
+
+
+def _rename(path: str, final: str) -> list[str]:
+    """Move a file into a folder that may have to be made, and return the folders that changed."""
+    folder = final.rpartition("/")[0]
+    changed = [folder]
+    try:
+        os.replace(path, final)  # noqa: PTH105  # both are the local file system's own path strings
+    except FileNotFoundError:
+        changed += _make_folder(folder)
+        os.replace(path, final)  # noqa: PTH105
+    return changed
+
+
+def _make_folder(path: str) -> list[str]:
+    """Make a folder with those above it, and return the folders that changed."""
+    changed: list[str] = []
+    above = path
+    while not os.path.isdir(above):  # noqa: PTH112
+        above = above.rpartition("/")[0]
+        changed.append(above)
+    os.makedirs(path, exist_ok=True)  # noqa: PTH103
+    return changed
 
 
 def _sync_folder(path: str) -> None:

@@ -67,6 +67,19 @@ class Priority(IntEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NewFile:
+    """An upload whose bytes are in the blob store already."""
+
+    id: FileId
+    tenant: TenantId = LOCAL
+    media_type: str
+    bytes: int
+    #: Pixels; None for what is no picture.
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NewJob:
     """What a submit asks the store to create."""
 
@@ -84,6 +97,10 @@ class NewJob:
     timeout: timedelta | None = None
     #: How long the ended job is kept.
     retain: timedelta = timedelta(days=7)
+    #: Its result may answer later jobs of the same tenant.
+    cache: bool = False
+    #: A succeeded job of the same tenant whose result answers this one at once; gone by then, it is queued.
+    answered_by: JobId | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +120,8 @@ class Claim:
     #: A former attempt ended in a crash: run it in a batch of one, with nothing else on the device.
     alone: bool
     timeout: timedelta | None
+    #: Its result may answer later jobs: settle it with a `cache_key`.
+    cache: bool = False
     #: From submit to the first claim, or from the requeue to this one.
     queued_for: timedelta
 
@@ -143,6 +162,8 @@ class Success:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     #: The largest batch that any of its model calls ran in.
     batch_size: int = 1
+    #: What `shared.caching.result_key` made of it, where the job allows its result to answer others.
+    cache_key: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,6 +208,8 @@ class Job:
     timeout: timedelta | None
     #: Jobs of its pool that will be claimed before it; None unless queued.
     position: int | None = None
+    #: The job whose stored result answered this one at submit.
+    cached_from: JobId | None = None
 
 
 def new_job_id() -> JobId:

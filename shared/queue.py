@@ -6,17 +6,25 @@ stale does no harm, and Redis may lose everything.
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
+import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from queue import Empty, Full, Queue
+from typing import Any
 
 import structlog
 from celery import Celery
+from kombu.connection import Connection
 from kombu.entity import Queue as Binding
+from kombu.messaging import Producer
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from shared.errors import QueueUnavailable
 from shared.jobs import JobId
@@ -27,8 +35,10 @@ HINT = "iconotext.hint"
 
 #: Hints waiting to be sent. More are dropped: whoever drains these finds the rest in SQL.
 _BUFFERED = 10_000
-#: Hints published over one connection before looking for newer ones.
+#: Hints looked at together before newer ones.
 _AT_ONCE = 1_000
+#: Hints in a pool's list beyond which another wakes nobody: whoever takes one runs jobs until none is left.
+_ENOUGH = 64
 #: Silence after a failed publish, so that a dead Redis costs one time-out a second and not one per job.
 _BACKOFF_S = 1.0
 
@@ -82,16 +92,25 @@ class Hints:
     def __init__(self, celery: Celery, settings: SharedSettings) -> None:
         self._celery = celery
         self._redis = Redis.from_url(
-            settings.redis_url, socket_timeout=3, socket_connect_timeout=2, health_check_interval=10
+            settings.redis_url,
+            socket_timeout=3,
+            socket_connect_timeout=2,
+            health_check_interval=10,
+            # Once more, on a new connection: the old one may not have outlived a restart of Redis.
+            retry=Retry(NoBackoff(), 1),
         )
         self._prefix = settings.redis_prefix
         self._waiting: Queue[tuple[str, JobId]] = Queue(_BUFFERED)
+        self._templates: dict[str, Mapping[str, Any]] = {}
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._publish_all, name="hints", daemon=True)
         self._started = threading.Lock()
 
     def send(self, pool: str, job_ids: Sequence[JobId]) -> None:
-        """Tell the pool's workers of these jobs, soon; never blocks, never raises."""
+        """Tell the pool's workers that there are jobs, soon; never blocks, never raises.
+
+        Fewer hints than jobs may be sent: never more than `_ENOUGH` wait in a pool's list.
+        """
         # Started on first use: a thread does not survive the fork of a pre-forking server.
         if not self._thread.is_alive() and not self._closing.is_set():
             with self._started, suppress(RuntimeError):
@@ -103,7 +122,7 @@ class Hints:
     def backlog(self, pool: str) -> int:
         """Return how many hints wait in the pool's list; raises `QueueUnavailable`."""
         try:
-            return int(self._redis.llen(f"{self._prefix}{pool}"))
+            return int(self._redis.llen(self._key(pool)))
         except RedisError as error:
             raise QueueUnavailable(f"Redis does not answer: {error}") from error
 
@@ -128,7 +147,7 @@ class Hints:
                 continue
             try:
                 self._publish(hints)
-            except Exception as error:  # noqa: BLE001  # kombu raises every transport's own errors; a hint may be lost
+            except Exception as error:  # noqa: BLE001  # the thread lives on whatever Redis answers; a hint may be lost
                 log.warning(
                     "hints lost, the workers will find the jobs in the database",
                     count=len(hints),
@@ -150,7 +169,46 @@ class Hints:
         by_pool: defaultdict[str, list[JobId]] = defaultdict(list)
         for pool, job_id in hints:
             by_pool[pool].append(job_id)
-        with self._celery.producer_pool.acquire(block=True, timeout=3) as producer:
-            for pool, job_ids in by_pool.items():
-                for job_id in job_ids:
-                    self._celery.send_task(HINT, args=(job_id,), queue=binding(pool), producer=producer)
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for pool in by_pool:
+                pipeline.llen(self._key(pool))
+            for (pool, job_ids), waiting in zip(by_pool.items(), pipeline.execute(), strict=True):
+                if wanted := job_ids[: max(_ENOUGH - waiting, 0)]:
+                    pipeline.lpush(self._key(pool), *(self._message(pool, job_id) for job_id in wanted))
+            if len(pipeline):
+                pipeline.execute()
+
+    def _message(self, pool: str, job_id: JobId) -> str:
+        template = self._templates.get(pool)
+        if template is None:
+            template = self._templates[pool] = _template(self._celery, pool)
+        return _filled(template, job_id)
+
+    def _key(self, pool: str) -> str:
+        return f"{self._prefix}{pool}"
+
+
+def _template(celery: Celery, pool: str) -> Mapping[str, Any]:
+    """Return a hint as Celery itself publishes it, caught in memory on its way to Redis."""
+    with Connection("memory://") as connection:
+        channel = connection.channel()
+        celery.send_task(HINT, args=("",), queue=binding(pool), producer=Producer(channel))
+        # Not `get`, which would take the message apart.
+        payload: Mapping[str, Any] = channel._get(pool)
+        return payload
+
+
+def _filled(template: Mapping[str, Any], job_id: JobId) -> str:
+    """Return the message of one hint: what differs between two that Celery sends is made anew."""
+    task_id = str(uuid.uuid4())
+    body = json.dumps([[job_id], *json.loads(base64.b64decode(template["body"]))[1:]])
+    headers = {"id": task_id, "root_id": task_id, "argsrepr": repr((job_id,))}
+    properties = {"correlation_id": task_id, "delivery_tag": str(uuid.uuid4())}
+    return json.dumps(
+        {
+            **template,
+            "body": base64.b64encode(body.encode()).decode(),
+            "headers": {**template["headers"], **headers},
+            "properties": {**template["properties"], **properties},
+        }
+    )

@@ -21,6 +21,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -78,6 +79,11 @@ jobs = Table(
     Column("error_retryable", Boolean),
     Column("batch_size", Integer),
     Column("result_file", Text),
+    # Its result may answer later jobs of its tenant, under the key that its worker settled it with. In the
+    # database these three came after the wide ones, which whoever reads them reads too.
+    Column("cache", Boolean, nullable=False, server_default=false()),
+    Column("cache_key", Text),
+    Column("cached_from", Text),
     Column("labels", _Json, nullable=False),
     Column("timings_ms", _Json, nullable=False),
     Column("artifacts", _Json, nullable=False),
@@ -105,6 +111,16 @@ _partial(
     where="claimable",
     sqlite_where="claimable = 1",
 )
+# Few rows at most: jobs that may have killed their workers, which run by themselves.
+_partial(
+    "jobs_suspect_idx",
+    jobs.c.pool,
+    jobs.c.priority,
+    jobs.c.vtime,
+    jobs.c.id,
+    where="claimable AND alone",
+    sqlite_where="claimable = 1 AND alone = 1",
+)
 # Not over `lease_until`: PostgreSQL can then renew a lease without touching any index (HOT).
 _partial("jobs_held_idx", jobs.c.id, where="worker IS NOT NULL")
 _partial(
@@ -114,6 +130,8 @@ _partial(
     sqlite_where="claimable = 1 AND start_by IS NOT NULL",
 )
 _partial("jobs_expires_at_idx", jobs.c.expires_at, where="expires_at IS NOT NULL")
+# The id last, which is its order in time: the newest answer is found without looking at the others.
+_partial("jobs_cache_idx", jobs.c.tenant, jobs.c.cache_key, jobs.c.id, where="cache_key IS NOT NULL")
 Index("jobs_list_idx", jobs.c.tenant, jobs.c.created_at, jobs.c.id)
 Index("jobs_list_state_idx", jobs.c.tenant, jobs.c.state, jobs.c.created_at, jobs.c.id)
 
@@ -126,7 +144,8 @@ job_files = Table(
     # input, result or artifact.
     Column("role", Text, primary_key=True),
 )
-Index("job_files_file_idx", job_files.c.file)
+# Who names a blob, and who made it.
+Index("job_files_use_idx", job_files.c.file, job_files.c.role, job_files.c.job_id)
 
 # What each tenant uploaded.
 files = Table(
@@ -176,3 +195,5 @@ tenant_clocks = Table(
     Column("tenant", Text, primary_key=True),
     Column("vtime", BigInteger, nullable=False),
 )
+# The largest of a queue, however many tenants it has served.
+Index("tenant_clocks_vtime_idx", tenant_clocks.c.pool, tenant_clocks.c.priority, tenant_clocks.c.vtime)

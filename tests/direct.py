@@ -18,7 +18,7 @@ from shared.settings import Limits
 from worker.media.images import decode
 from worker.media.views import View
 from worker.models.capabilities import Model, Pixels
-from worker.models.registry import Profile, load_profile
+from worker.models.registry import load_profile
 from worker.pipeline import Pipeline, run_stages
 
 
@@ -33,6 +33,11 @@ class DirectWork:
 
     def images(self, refs: Sequence[ImageRef], view: View) -> list[Pixels]:
         return [np.asarray(decode(self._pictures[ref.part or ""], view, Limits())) for ref in refs]
+
+    def map_images(
+        self, operation: Callable[..., Sequence[Any]], refs: Sequence[ImageRef], view: View
+    ) -> list[Any]:
+        return self.map(operation, self.images(refs, view))
 
     def model(self, capability: type[Any]) -> Any:
         return self._models[capability.__name__]
@@ -57,10 +62,10 @@ def run(pipeline: Pipeline[Any, Any, Any, Any, Any], work: DirectWork, task_inpu
 
 
 @functools.cache
-def loaded(profile: str) -> Profile:
+def loaded(profile: str) -> Mapping[str, Model]:
     """Return a profile's models, loaded once in this process."""
     with tempfile.TemporaryDirectory() as folder:
-        return load_profile(profile, device="cpu", cache_dir=Path(folder))
+        return load_profile(profile, device="cpu", cache_dir=Path(folder)).load_all()
 
 
 def png(pixels: Pixels) -> bytes:

@@ -6,10 +6,14 @@ import sys
 
 from shared.errors import IconotextError
 from worker.app import create_app
+from worker.recycling import RECYCLED
 
 
 def main() -> None:
-    """Run a worker until it is told to stop; status 2 when it cannot start."""
+    """Run a worker until it is told to stop.
+
+    Exit status 2: it cannot start; 75 (EX_TEMPFAIL): it ended itself to make room for a fresh one.
+    """
     try:
         app = create_app()
         app.worker_main(
@@ -17,6 +21,8 @@ def main() -> None:
         )
     except IconotextError as error:
         sys.exit(error.message)
+    if app.recycled:
+        sys.exit(RECYCLED)
 
 
 if __name__ == "__main__":

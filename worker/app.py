@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from datetime import timedelta
+from functools import cache, partial
 from typing import Any
 
 import structlog
@@ -20,20 +22,26 @@ from shared.jobs import Json, WorkerId
 from shared.schemas import catalogue
 from shared.settings import read
 from shared.store import JobStore
-from worker.engine import BatchLimits, Engine
-from worker.engine.devices import choose_device
+from worker.engine import BatchLimits, Engine, Residency
+from worker.engine.devices import choose_device, model_budget_bytes, resident_bytes
 from worker.heartbeat import Heartbeat
+from worker.machine import cores, memory_limit_bytes
 from worker.media import Decoder
-from worker.models.registry import load_profile
+from worker.models.registry import Profile, load_profile
+from worker.models.rehearsal import rehearse
 from worker.periodic import Periodic
 from worker.poller import Poller
 from worker.reconciler import Reconciler
+from worker.recycling import Recycler
 from worker.runner import Runner
 from worker.settings import WorkerSettings
+from worker.suspects import Suspects
 from worker.tasks import pipelines
 
 #: To the database, per process: a job holds one for a few milliseconds, and servers count them.
 _CONNECTIONS = 8
+#: Between two looks at this process's memory.
+_MEMORY_LOOK = timedelta(seconds=5)
 
 log = structlog.get_logger()
 
@@ -49,19 +57,35 @@ class Service:
         """
         self._settings = settings
         self._worker = WorkerId(f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
-        device = choose_device(settings.device)
-        self._profile = load_profile(settings.profile, device=device, cache_dir=settings.resolved_cache_dir)
-        for model in self._profile.models.values():
-            model.warm_up()
+        self._device = choose_device(settings.device)
+        self._profile = load_profile(
+            settings.profile,
+            device=self._device,
+            cache_dir=settings.resolved_cache_dir,
+            runtime=settings.runtime,
+            threads=cores(),
+            pools=settings.pools,
+        )
+        self._identities = self._profile.manifest.identities()
+        residency = Residency(
+            self._profile.loadings,
+            budget_bytes=settings.device_memory_bytes or model_budget_bytes(self._device),
+            resident_bytes=partial(resident_bytes, self._device),
+        )
+        residency.preload()
         self._database = Database(
             settings.resolved_database_url, application="iconotext-worker", pool_size=_CONNECTIONS
         )
         self._store = JobStore(self._database, lease=settings.lease, max_attempts=settings.max_attempts)
         blobs = BlobStore(settings.resolved_blob_url)
         self._engine = Engine(
-            self._profile.models,
-            device=device,
-            limits=BatchLimits(max_items=settings.max_batch, max_wait=settings.batch_wait),
+            residency,
+            device=self._device,
+            limits=BatchLimits(
+                max_items=settings.max_batch,
+                max_pixels=settings.batch_pixels,
+                max_wait=settings.batch_wait,
+            ),
             on_fatal=_exit_on_lost_device,
         )
         self._decoder = Decoder(
@@ -78,6 +102,7 @@ class Service:
             interval=settings.resolved_heartbeat,
             stuck_after=settings.stuck_after,
             device_progress=self._engine.last_progress,
+            on_device=self._engine.is_running,
             announce=lambda: self._store.announce(self._worker, self._info()),
         )
         self.runner = Runner(
@@ -93,6 +118,7 @@ class Service:
             schemas=catalogue(),
             pipelines=pipelines(),
             profile=self._profile.name,
+            identities=self._identities,
             inline_result_bytes=settings.limits.inline_result_bytes,
         )
         self._hints = queue.Hints(celery, settings)
@@ -102,17 +128,42 @@ class Service:
             lambda: self.runner.drain(blocking=False),
             settings.slots,
         )
+        self.recycler = Recycler(
+            settings.recycle_bytes or _recycle_bytes(), resident_bytes=partial(resident_bytes, "cpu")
+        )
         self._periodic = [
+            Periodic("recycler", _MEMORY_LOOK, self.recycler.round),
             Periodic("reconciler", settings.reconcile, reconciler.round),
             Periodic("poll", settings.poll, self._poller.round),
         ]
+        suspects = Suspects(lambda: self._store.has_suspects(settings.pools), self.runner.run_suspects)
+        #: Closed after the runner: it is in the middle of a job, as a slot is.
+        self._suspects = Periodic("suspects", settings.poll, suspects.round)
+
+    def _load_profile(self) -> Profile:
+        settings, cache_dir, threads = self._settings, self._settings.resolved_cache_dir, cores()
+        rehearse(
+            settings.profile,
+            device=self._device,
+            cache_dir=cache_dir,
+            runtime=settings.runtime,
+            threads=threads,
+        )
+        return load_profile(
+            settings.profile,
+            device=self._device,
+            cache_dir=cache_dir,
+            runtime=settings.runtime,
+            threads=threads,
+            pools=settings.pools,
+        )
 
     def start(self) -> None:
         """Begin to take jobs, and say so."""
         self._engine.start()
         self._decoder.start()
         self._heartbeat.start()
-        for thread in self._periodic:
+        for thread in (*self._periodic, self._suspects):
             thread.start()
         log.info("ready", worker=self._worker, **self._info())
 
@@ -123,6 +174,7 @@ class Service:
             thread.close()
         self.runner.close(self._settings.drain)
         self._poller.close()
+        self._suspects.close()
         self._heartbeat.close()
         self._withdraw()
         self._engine.close()
@@ -146,13 +198,17 @@ class Service:
             "slots": self._settings.slots,
             "profile": self._profile.name,
             "tasks": sorted(pipelines()),
-            "models": {
-                name: {"id": model.card.id, "revision": model.card.revision, "grade": model.card.grade}
-                for name, model in self._profile.models.items()
-            },
-            "device": next((model.card.device for model in self._profile.models.values()), None),
+            "models": self._identities,
+            "device": self._device,
+            "memory_bytes": resident_bytes("cpu"),
             "engine": self._engine.stats().as_json(),
         }
+
+
+def _recycle_bytes() -> int:
+    """Return the mark at which a container's limit is near; without one, a mark that nothing passes."""
+    limit = memory_limit_bytes()
+    return sys.maxsize if limit is None else limit * 9 // 10
 
 
 def _exit_on_lost_device(error: Exception) -> None:
@@ -183,6 +239,7 @@ class ServiceStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ship
         service, self._celery.service = self._celery.service, None
         if service is not None:
             service.close()
+            self._celery.recycled = service.recycler.recycled
 
     terminate = stop
 
@@ -203,6 +260,7 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
     )
     app.iconotext_settings = settings
     app.service = None
+    app.recycled = False
     app.steps["worker"].add(ServiceStep)
 
     def hint(_job_id: str) -> None:

@@ -53,11 +53,16 @@ class Heartbeat:
         stuck_after: timedelta,
         device_progress: Callable[[], float],
         announce: Callable[[], None],
+        on_device: Callable[[Ticket], bool] = lambda _: False,
+        grace: timedelta = timedelta(seconds=30),
     ) -> None:
         """Take the store and the device's sign of life.
 
         Args:
+            stuck_after: a model call longer than this ends the process.
             device_progress: `time.monotonic()` of the device thread's last sign of life.
+            on_device: whether the model call in progress works for this ticket's job.
+            grace: how long a model call may outlast the time of a job that it works for.
             announce: tells the store that this worker lives; called with every beat.
         """
         self._store = store
@@ -66,6 +71,10 @@ class Heartbeat:
         self._interval_s = interval.total_seconds()
         self._stuck_after_s = stuck_after.total_seconds()
         self._device_progress = device_progress
+        self._on_device = on_device
+        self._grace_s = grace.total_seconds()
+        #: Since when the model call in progress works for a job whose time is up; None: it does not.
+        self._overdue_since: float | None = None
         self._announce = announce
         self._held: dict[JobId, Held] = {}
         self._lock = threading.Lock()
@@ -152,6 +161,8 @@ class Heartbeat:
         for one in held:
             limit = one.claim.timeout
             if limit is not None and now - one.started > limit.total_seconds():
+                if self._on_device(one.ticket):
+                    self._overdue_since = self._overdue_since or now
                 one.ticket.stop(JobTimeout(f"ran longer than its timeout of {limit.total_seconds():g} s"))
 
     def _fence(self, held: list[Held]) -> None:
@@ -161,8 +172,12 @@ class Heartbeat:
 
     def _exit_if_stuck(self, now: float) -> None:
         """End the process when the device thread gave no sign of life: no Python code can free it."""
-        silent_s = now - self._device_progress()
-        if silent_s > self._stuck_after_s:
+        progress = self._device_progress()
+        if self._overdue_since is not None and progress > self._overdue_since:
+            self._overdue_since = None
+        silent_s = now - progress
+        overdue_s = 0.0 if self._overdue_since is None else now - self._overdue_since
+        if silent_s > self._stuck_after_s or overdue_s > self._grace_s:
             log.error("the device does not answer, this worker ends", silent_s=round(silent_s, 1))
             faulthandler.dump_traceback(sys.stderr)
             os._exit(os.EX_SOFTWARE)

@@ -43,6 +43,21 @@ class Work(Protocol):
             ImageCorrupt, ImageUndecodable, ImageRefused: names the picture by its place in the input.
         """
 
+    def map_images(
+        self,
+        operation: Callable[[Any, Sequence[Pixels]], Sequence[Answer]],
+        refs: Sequence[ImageRef],
+        view: View,
+    ) -> list[Answer]:
+        """Decode each picture into the view and run an operation on it: one answer per picture, in order.
+
+        The device works on the first pictures while the last are still being decoded.
+
+        Raises:
+            ImageCorrupt, ImageUndecodable, ImageRefused: names the picture by its place in the input.
+            ModelFailed, JobStopped, JobTimeout, LeaseLost: as `map`.
+        """
+
     def model(self, capability: type[Capability]) -> Capability:
         """Return the model behind a capability, for its properties only; operations go through `map`.
 

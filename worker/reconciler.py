@@ -14,7 +14,7 @@ from shared.store import JobStore
 #: The SQL lease row that makes one reconciler of all the leader.
 _ROLE = "reconciler"
 #: Hints sent for one pool in one round; whoever takes one drains the pool, so a few wake everybody.
-_HINTS_A_ROUND = 256
+_HINTS_A_ROUND = 64
 
 log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ class Reconciler:
 
     def _hint_again(self) -> None:
         """Send hints where Redis holds fewer than there is work: they were lost, or never sent."""
-        for pool, waiting in self._store.backlog().items():
-            missing = min(waiting, _HINTS_A_ROUND) - self._hints.backlog(pool)
+        for pool, waiting in self._store.backlog(_HINTS_A_ROUND).items():
+            missing = waiting - self._hints.backlog(pool)
             # The argument names no job in particular: whoever is woken claims the best one.
             self._hints.send(pool, [JobId("")] * max(missing, 0))

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from shared.blobs import BlobStore
+from shared.caching import result_key
 from shared.errors import (
     IconotextError,
     InternalError,
@@ -22,12 +23,13 @@ from shared.errors import (
     ModelUnavailable,
 )
 from shared.jobs import Claim, Failure, FileId, Json, Success, WorkerId
-from shared.schemas.base import TaskSchema
+from shared.schemas.base import TaskResult, TaskSchema
 from shared.store import JobStore
+from worker.claiming import Claimer
 from worker.engine import Engine
 from worker.heartbeat import Heartbeat, Held
 from worker.media import Decoder
-from worker.models.capabilities import CAPABILITIES
+from worker.models.capabilities import ModelCard
 from worker.pipeline import JobCanceled, Pipeline, WorkerDraining, run_stages
 from worker.work import JobWork
 
@@ -36,6 +38,8 @@ _BACKOFF_S = 1.0
 _LONGEST_BACKOFF_S = 60.0
 #: A stopped job raises at its next step, which is soon; one that does not is left to its lease.
 _STOPPED_WITHIN = timedelta(seconds=5)
+#: While the process empties for a suspect, how soon it is noticed that the worker stops.
+_LOOK_S = 0.5
 
 log = structlog.get_logger()
 
@@ -58,8 +62,18 @@ class Runner:
         schemas: Mapping[str, TaskSchema],
         pipelines: Mapping[str, Pipeline[Any, Any, Any, Any, Any]],
         profile: str,
+        identities: Mapping[str, Json],
         inline_result_bytes: int,
     ) -> None:
+        """Take the process's shared parts.
+
+        Args:
+            slots: jobs at once.
+            readers: threads that read and decode the pictures of one job side by side.
+            identities: what this worker announces of each capability's model: `id`, `revision`.
+            inline_result_bytes: JSON of a result that is kept in the job's row; a longer one is a blob.
+        """
+        self._claimer = Claimer(lambda count: store.claim(worker, self._pools, count))
         self._worker = worker
         self._pools = tuple(pools)
         self._count = slots
@@ -73,12 +87,17 @@ class Runner:
         self._schemas = schemas
         self._pipelines = pipelines
         self._profile = profile
+        self._identities = identities
         self._inline_result_bytes = inline_result_bytes
         self._stopping = threading.Event()
+        #: Cleared while a suspect has the process to itself.
+        self._shared = threading.Event()
+        self._shared.set()
 
     def stop(self) -> None:
         """Claim nothing more; jobs in flight go on."""
         self._stopping.set()
+        self._shared.set()
 
     def close(self, patience: timedelta) -> None:
         """Claim nothing more, wait for the jobs in flight, and hand back those that outlast `patience`."""
@@ -93,16 +112,41 @@ class Runner:
         Args:
             blocking: wait for a free slot, or return 0 at once when there is none.
         """
-        if not self._slots.acquire(blocking=blocking):
+        if not self._shared.wait(None if blocking else 0) or not self._slots.acquire(blocking=blocking):
             return 0
         count = 0
         try:
-            while not self._stopping.is_set() and (claims := self._store.claim(self._worker, self._pools)):
-                self.run(claims[0])
+            while self._may_claim() and (claim := self._claimer.next()) is not None:
+                self.run(claim)
                 count += 1
         finally:
             self._slots.release()
         return count
+
+    def run_suspects(self) -> int:
+        """Run what may have killed a worker, one job at a time with nothing beside it; return how many.
+
+        Waits for the jobs in flight. Meanwhile, and until the last suspect ended, nothing else is claimed.
+        """
+        self._shared.clear()
+        taken = count = 0
+        try:
+            while taken < self._count and not self._stopping.is_set():
+                taken += self._slots.acquire(timeout=_LOOK_S)
+            while not self._stopping.is_set() and (claims := self._claim_suspect()):
+                self.run(claims[0])
+                count += 1
+        finally:
+            if taken:
+                self._slots.release(taken)
+            self._shared.set()
+        return count
+
+    def _claim_suspect(self) -> list[Claim]:
+        return self._store.claim(self._worker, self._pools, 1, suspects=True)
+
+    def _may_claim(self) -> bool:
+        return self._shared.is_set() and not self._stopping.is_set()
 
     def _is_idle_within(self, patience: timedelta) -> bool:
         """Return whether all slots became free; one is held from before a claim to its outcome."""
@@ -120,7 +164,7 @@ class Runner:
         context = structlog.contextvars.bound_contextvars(
             job=claim.id, attempt=claim.attempt, task=claim.task
         )
-        with context, self._heartbeat.hold(claim) as held, self._engine.enter():
+        with context, self._heartbeat.hold(claim) as held, self._engine.enter(held.ticket):
             try:
                 self._settle(claim, held)
             except LeaseLost as error:
@@ -151,15 +195,16 @@ class Runner:
         result = run_stages(pipeline, work, task_input, work.enter)
         work.finish()
         held.ticket.check()
-        return self._success(held, work, result.model_dump(mode="json"))
+        return self._success(held, work, schema, result)
 
-    def _success(self, held: Held, work: JobWork, result: Json) -> Success:
-        encoded = json.dumps(result, separators=(",", ":"), allow_nan=False).encode()
+    def _success(self, held: Held, work: JobWork, schema: TaskSchema, result: TaskResult) -> Success:
+        # No NaN is in it: every result's model refuses one.
+        encoded = result.model_dump_json().encode()
         file: FileId | None = None
         if len(encoded) > self._inline_result_bytes:
             file = self._blobs.put(encoded)
         return Success(
-            result=None if file else result,
+            result=None if file else json.loads(encoded),
             result_file=file,
             artifacts=work.artifacts,
             provenance=self._provenance(held.ticket.models),
@@ -168,10 +213,16 @@ class Runner:
                 for name, span in {**work.timings_ms, "model": held.ticket.model_seconds * 1000}.items()
             },
             batch_size=held.ticket.largest_batch,
+            cache_key=self._cache_key(held.claim, schema),
         )
 
-    def _provenance(self, used: set[str]) -> Json:
-        cards = [(name, self._engine.model(CAPABILITIES[name]).card) for name in sorted(used)]
+    def _cache_key(self, claim: Claim, schema: TaskSchema) -> str | None:
+        if not claim.cache:
+            return None
+        return result_key(claim.task, claim.input, self._identities, schema.needs)
+
+    def _provenance(self, used: Mapping[str, ModelCard]) -> Json:
+        cards = sorted(used.items())
         return {
             "profile": self._profile,
             "models": [
@@ -182,6 +233,7 @@ class Runner:
                     "grade": card.grade,
                     "device": card.device,
                     "dtype": card.dtype,
+                    "runtime": card.runtime,
                 }
                 for name, card in cards
             ],

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from shared.jobs import DEFAULT_POOL
 from shared.settings import Duration, SharedSettings
-
-
-def _cores() -> int:
-    """Return the cores this process may use, which a container may hold below the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from worker.machine import cores
 
 
 class WorkerSettings(SharedSettings):
@@ -28,12 +23,16 @@ class WorkerSettings(SharedSettings):
     device: str = "auto"
     #: Jobs in flight at once. More jobs make larger batches; each costs a thread and its pictures.
     slots: int = Field(default=32, ge=1, le=512)
-    #: Largest batch of one model call, in items.
-    max_batch: int = Field(default=16, ge=1, le=4096)
+    #: What runs the models: `auto` measures at the first start which is fastest here, and remembers it.
+    runtime: Literal["auto", "eager", "bf16", "compiled", "onnx"] = "auto"
+    #: Largest batch of one model call, in items; below it, the size that was measured to be fastest.
+    max_batch: int = Field(default=256, ge=1, le=4096)
+    #: Largest batch of one model call, in pixels: large pictures make smaller batches.
+    batch_pixels: int = Field(default=32_000_000, ge=1)
     #: Longest that an item waits for company while the device is idle and other jobs are on their way.
     batch_wait: Duration = timedelta(milliseconds=5)
     #: Child processes that decode pictures.
-    decoders: int = Field(default_factory=_cores, ge=1, le=64)
+    decoders: int = Field(default_factory=cores, ge=1, le=64)
     #: Address space of one decode child, in bytes.
     decode_memory_bytes: int = Field(default=2 * 2**30, gt=0)
     #: Longest that one picture may take to decode.
@@ -48,6 +47,12 @@ class WorkerSettings(SharedSettings):
     drain: Duration = timedelta(seconds=20)
     #: A model call longer than this ends the process: its stacks are dumped, its jobs go to others.
     stuck_after: Duration = timedelta(minutes=10)
+    #: Memory for models on the device, in bytes; those used least recently give way. Default: nine tenths of
+    #: a GPU's, two thirds of what the process may use of the host's.
+    device_memory_bytes: int | None = Field(default=None, gt=0)
+    #: Resident memory past which the process ends itself, drained, for a fresh one to take its place.
+    #: Default: nine tenths of the container's limit, where there is one.
+    recycle_bytes: int | None = Field(default=None, gt=0)
     #: Where fitted projections and the like are kept. Default: `cache/` under `data_dir`.
     cache_dir: Path | None = None
 

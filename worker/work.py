@@ -7,18 +7,22 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from shared.blobs import BlobStore
 from shared.errors import CallerError, FileMissing, NotFound
 from shared.jobs import Artifact, FileId
 from shared.schemas.base import ImageRef
-from worker.engine import Engine
+from worker.engine import Engine, Pending
 from worker.heartbeat import Held
 from worker.media import Decoder
 from worker.media.views import View
 from worker.models.capabilities import Pixels
 from worker.pipeline import STAGES, Answer, Capability, Item
+
+#: Pictures of one job that go to the device as soon as they are decoded, while the next ones still are.
+_TOGETHER = 8
 
 
 class JobWork:
@@ -42,16 +46,38 @@ class JobWork:
         self.timings_ms: dict[str, float] = {}
 
     def images(self, refs: Sequence[ImageRef], view: View) -> list[Pixels]:
-        with self._timed("decode"):
-            pending = [self._readers.submit(self._image, ref, view) for ref in refs]
-            try:
-                return [self._named(index, len(refs), future.result) for index, future in enumerate(pending)]
-            finally:
-                for future in pending:
-                    future.cancel()
+        return list(self._decoded(refs, view))
+
+    def map_images(
+        self,
+        operation: Callable[[Any, Sequence[Pixels]], Sequence[Answer]],
+        refs: Sequence[ImageRef],
+        view: View,
+    ) -> list[Answer]:
+        pending: list[Pending[Answer]] = []
+        try:
+            for group in _groups(self._decoded(refs, view)):
+                first = len(pending) * _TOGETHER
+                pending.append(self._engine.submit(operation, group, ticket=self._held.ticket, first=first))
+            return [answer for one in pending for answer in one.result()]
+        finally:
+            for one in pending:
+                one.cancel()
+
+    def _decoded(self, refs: Sequence[ImageRef], view: View) -> Iterator[Pixels]:
+        """Yield each picture as soon as it and those before it are decoded."""
+        pending = [self._readers.submit(self._image, ref, view) for ref in refs]
+        try:
+            for index, future in enumerate(pending):
+                with self._timed("decode"):
+                    picture = self._named(index, len(refs), future.result)
+                yield picture
+        finally:
+            for future in pending:
+                future.cancel()
 
     def model(self, capability: type[Capability]) -> Capability:
-        return self._engine.model(capability)
+        return self._engine.model(capability, self._held.ticket)
 
     def map(
         self, operation: Callable[[Any, Sequence[Item]], Sequence[Answer]], items: Sequence[Item]
@@ -111,3 +137,8 @@ class JobWork:
             yield
         finally:
             self.timings_ms[name] = self.timings_ms.get(name, 0.0) + (time.monotonic() - beginning) * 1000
+
+
+def _groups(pictures: Iterator[Pixels]) -> Iterator[list[Pixels]]:
+    while group := list(islice(pictures, _TOGETHER)):
+        yield group

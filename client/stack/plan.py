@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.errors import StackFailed
+from client.stack.devices import cores, devices
 from client.stack.processes import Command, fresh_log
 
 #: Threads of the API where ICONOTEXT_API_THREADS does not say otherwise.
-_API_THREADS = "32"
+_API_THREADS = "96"
 #: How long the API may finish its answers when it is stopped; long-polls are cut off.
 API_GRACE_S = 5
 
@@ -28,6 +29,10 @@ class Plan:
     #: Take any free port when this one is taken.
     port_may_differ: bool = False
     workers: int = 1
+    #: The device of each worker, in turn; empty: as the environment says.
+    devices: tuple[str, ...] = ()
+    #: The pools whose jobs the workers take, separated by commas; None: as the environment says.
+    pools: str | None = None
     #: The profile whose models the workers load; None: as the environment says.
     profile: str | None = None
     #: A Redis of the operator's own; None: embed a Valkey.
@@ -58,9 +63,11 @@ class Plan:
         env.setdefault("ICONOTEXT_API_THREADS", _API_THREADS)
         if self.profile is not None:
             env["ICONOTEXT_PROFILE"] = self.profile
+        if self.pools is not None:
+            env["ICONOTEXT_POOLS"] = self.pools
         if self.workers > 1:
             # Each would otherwise take every core for itself.
-            env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.workers)))
+            env.setdefault("OMP_NUM_THREADS", str(max(1, cores() // self.workers)))
         return env
 
     def migration(self, env: Mapping[str, str]) -> Command:
@@ -82,6 +89,9 @@ class Plan:
         return self._command("api", argv, env, fds=(listener,))
 
     def worker(self, number: int, env: Mapping[str, str]) -> Command:
+        """Return the command of one worker, counted from 1."""
+        if self.devices:
+            env = {**env, "ICONOTEXT_DEVICE": self.devices[(number - 1) % len(self.devices)]}
         return self._command(f"worker-{number}", ("-m", "worker"), env)
 
     def _command(
@@ -91,11 +101,24 @@ class Plan:
         return Command(name=name, argv=(sys.executable, *argv), env=env, log=log, fds=fds)
 
 
-def make_plan(*, data_dir: Path | None, host: str, port: int, workers: int, profile: str | None) -> Plan:
+def make_plan(
+    *,
+    data_dir: Path | None,
+    host: str,
+    port: int,
+    workers: int | None,
+    profile: str | None,
+    device: str | None = None,
+    pools: str | None = None,
+) -> Plan:
     """Return the plan that options and `ICONOTEXT_*` variables make together; options win.
 
+    Args:
+        workers: None: one for each CUDA device, and one where there is none.
+        device: `auto`, `cpu` or `cuda:N` for all of them.
+
     Raises:
-        StackFailed: the service is not installed here, or a variable's value cannot be used.
+        StackFailed: the service is not installed here, or a value cannot be used.
     """
     try:
         from shared.errors import BadConfiguration  # noqa: PLC0415  # the client alone has no `shared` extra
@@ -108,11 +131,14 @@ def make_plan(*, data_dir: Path | None, host: str, port: int, workers: int, prof
         settings = read(SharedSettings)
     except BadConfiguration as error:
         raise StackFailed(error.message) from error
+    each = devices(device, workers, os.environ)
     return Plan(
         data_dir=(data_dir or settings.data_dir).expanduser().resolve(),
         host=host,
         port=port,
-        workers=workers,
+        workers=len(each),
+        devices=each,
+        pools=pools,
         profile=profile,
         redis_url=settings.redis_url if "redis_url" in settings.model_fields_set else None,
     )

@@ -20,6 +20,10 @@ MOST_QUICK_DEATHS = 5
 _PAUSES_S = (0.0, 0.5, 1.0, 2.0)
 
 
+#: A process that ends so asks for another in its place: its memory has passed its mark.
+RECYCLED = os.EX_TEMPFAIL
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
     """How a process is started."""
@@ -97,14 +101,21 @@ def _is_dead(popen: subprocess.Popen[bytes]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """A process that ended though nobody asked it to."""
+    """A process that ended though nobody had asked it to."""
 
     name: str
     status: int
     #: Seconds until it is started again; None: it has died too often.
     pause_s: float | None
 
+    @property
+    def is_wanted(self) -> bool:
+        """Tell whether it ended to make room for another, as it should."""
+        return self.status == RECYCLED
+
     def __str__(self) -> str:
+        if self.is_wanted:
+            return f"{self.name} ended to give its memory back"
         cause = f"signal {signal.Signals(-self.status).name}" if self.status < 0 else f"status {self.status}"
         return f"{self.name} died ({cause})"
 
@@ -148,7 +159,8 @@ class Service:
         if status is None:
             return None
         self.process = None
-        death = Death(self.name, status, self._pause(self._clock() - self._began))
+        pause_s = 0.0 if status == RECYCLED else self._pause(self._clock() - self._began)
+        death = Death(self.name, status, pause_s)
         self._due = None if death.pause_s is None else self._clock() + death.pause_s
         return death
 

@@ -164,7 +164,8 @@ class Stack:
             if self._signals.stops:
                 return False
             for service in self._services():
-                if (death := service.tend()) is not None:
+                death = service.tend()
+                if death is not None and not death.is_wanted:
                     raise StackFailed(f"{death} while starting", tail(service.command.log))
             if time.monotonic() > deadline:
                 raise StackFailed(
@@ -207,6 +208,9 @@ class Stack:
         log = service.command.log
         if death.pause_s is None:
             raise StackFailed(f"{death} again and again; giving up", tail(log))
+        if death.is_wanted:
+            self._console.print(f"{death}; another takes its place", style="dim")
+            return
         when = f"in {death.pause_s:g} s" if death.pause_s else "now"
         self._console.print(f"{death}; starting it again {when}; its log is {log}", style="bold yellow")
 

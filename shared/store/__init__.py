@@ -1,9 +1,13 @@
 """The job store: every job, file and worker, and each move a job makes.
 
 edge       what all rooms share: the database and the terms of a claim
+statements a statement, compiled once
 rows       a table's row as a value, and back
 moves      the columns that a job's move sets, and the fence around them
+endings    the ways a claim ends
+beats      the heartbeat
 fairness   whose turn it is
+answers    jobs that another one's result answers at submit
 submits    create, get, versions, list, cancel
 claims     claim, heartbeat, and the five ways a claim ends
 upkeep     leases, deadlines, retention

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Select,
-    func,
-    insert,
-    select,
-    update,
-)
-from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy import BigInteger, ClauseElement, Connection, Select, bindparam, func, select, update
+from sqlalchemy import cast as as_type
 
-from shared.database import now
+from shared.database import encoded, now
 from shared.errors import LeaseLost, StoreUnavailable
-from shared.jobs import Claim, Failure, FileId, Job, JobId, JobState, Progress, Success, WorkerId
-from shared.store.beats import beat
-from shared.store.edge import Edge, chunks, milliseconds
-from shared.store.moves import CANCELING, RUNNING, Columns, due, ended, exhausted, failed, fence, waiting
-from shared.store.rows import artifact_row, claim_of, job_of
-from shared.tables import job_files, jobs
+from shared.jobs import Claim, Failure, FileId, JobId, JobState, Progress, Success, WorkerId
+from shared.store.answers import LINK
+from shared.store.beats import BEAT, told
+from shared.store.edge import Edge, milliseconds
+from shared.store.endings import CANCEL, EXHAUST, FAIL, RELEASE, REQUEUE, SUCCEED, Ending, exhausted_by, why
+from shared.store.moves import due
+from shared.store.rows import CLAIM_COLUMNS, artifact_row, claim_of
+from shared.store.statements import Statement
+from shared.tables import jobs
 
-#: When it applies, and what it sets.
-Move = tuple[ColumnElement[bool], Columns]
-
-# A job that its user cancelled ends canceled, whichever way its attempt ended: that is what was asked for,
-# and a result or an error would say something else.
-_CANCEL: Move = (CANCELING, ended(JobState.CANCELED))
+#: An ending, and its values.
+Move = tuple[Ending, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,25 +42,41 @@ class Claims(Edge):
     A claim whose lease ran out holds as long as nobody took it away (`expire_leases`).
     """
 
-    def claim(self, worker: WorkerId, pools: Sequence[str], limit: int = 1) -> list[Claim]:
+    def claim(
+        self, worker: WorkerId, pools: Sequence[str], limit: int = 1, *, suspects: bool = False
+    ) -> list[Claim]:
         """Claim the best jobs, if any, without waiting for another worker.
 
         Args:
             pools: taken in turn, so that a busy one starves none; in each: priority, then fairness, then age.
+            suspects: claim jobs that were in flight when a worker died, and nothing else. One of them may
+                have killed it: run each with nothing beside it in the process, or it takes its neighbours'
+                attempts.
         """
-        claims: list[Claim] = []
         turn = next(self._turns) % max(len(pools), 1)
-        with self._database.begin() as connection:
-            for pool in (*pools[turn:], *pools[:turn]):
+        ordered = (*pools[turn:], *pools[:turn])
+
+        def work(connection: Connection) -> list[Claim]:
+            claims: list[Claim] = []
+            for pool in ordered:
                 if len(claims) < limit:
-                    claims += self._claim(connection, worker, pool, limit - len(claims))
-        return claims
+                    claims += self._claim(connection, worker, pool, limit - len(claims), suspects=suspects)
+            return claims
+
+        return self._database.write(work)
 
     def has_work(self, pools: Sequence[str]) -> bool:
-        """Return whether `claim` would have found a job."""
+        """Return whether `claim` would have found a job that is no suspect."""
+        return self._finds(_FIRST, pools)
+
+    def has_suspects(self, pools: Sequence[str]) -> bool:
+        """Return whether `claim` would have found a suspect."""
+        return self._finds(_FIRST_SUSPECT, pools)
+
+    def _finds(self, first: Statement, pools: Sequence[str]) -> bool:
         with self._database.read() as connection:
             # Not EXISTS: with no order asked for, PostgreSQL may walk the table until it meets one.
-            return any(connection.scalars(best(pool).limit(1)).first() is not None for pool in pools)
+            return any(first.run(connection, {"pool": pool}).first() is not None for pool in pools)
 
     def heartbeat(
         self, worker: WorkerId, held: Mapping[JobId, int], progress: Mapping[JobId, Progress]
@@ -80,57 +87,61 @@ class Claims(Edge):
             held: the attempt of each job.
             progress: of those that have some; one that fell behind what is stored is left out.
         """
-        states: dict[JobId, str] = {}
-        if held:
-            with self._database.begin() as connection:
-                for chunk in chunks(held.items(), 200):
-                    renewed = connection.execute(beat(worker, dict(chunk), progress, self._lease_ms))
-                    states.update((JobId(job), state) for job, state in renewed)
+        if not held:
+            return Heartbeat(lost=frozenset(), canceling=frozenset())
+
+        values = {"told": told(held, progress), "holder": worker, "lease_ms": self._lease_ms}
+
+        def work(connection: Connection) -> dict[JobId, str]:
+            renewed: Iterable[Sequence[str]] = BEAT.run(connection, values)
+            return {JobId(row[0]): row[1] for row in renewed}
+
+        # Not in a transaction beside that of the endings: each could hold a row that the other waits for.
+        states = self._database.write(work)
         return Heartbeat(
             lost=frozenset(held.keys() - states.keys()),
             canceling=frozenset(job for job, state in states.items() if state == JobState.CANCELING.value),
         )
 
-    def succeed(self, claim: Claim, success: Success) -> Job:
-        """Store a result; a job being cancelled stores none and is returned canceled.
+    def succeed(self, claim: Claim, success: Success) -> JobState:
+        """Store a result; a job being cancelled stores none, and the answer is `CANCELED`.
 
         Raises:
             LeaseLost: the claim holds no longer.
         """
-        columns = ended(JobState.SUCCEEDED) | {
-            "result": None if success.result_file else success.result,
+        result = None if success.result_file or success.result is None else encoded(success.result)
+        artifacts = [artifact_row(artifact) for artifact in success.artifacts]
+        values = {
+            "result": result,
             "result_file": success.result_file,
-            "artifacts": [artifact_row(artifact) for artifact in success.artifacts],
-            "provenance": success.provenance,
-            "timings_ms": dict(success.timings_ms),
+            "artifacts": encoded(artifacts),
+            "provenance": encoded(success.provenance),
+            "timings_ms": encoded(dict(success.timings_ms)),
             "batch_size": success.batch_size,
-            "fraction": 1.0,
+            "cache_key": success.cache_key,
         }
         made = {(artifact.file, "artifact") for artifact in success.artifacts}
         if success.result_file:
             made.add((success.result_file, "result"))
-        return self._end(claim, (RUNNING, columns), made=made)
+        return self._end(claim, (SUCCEED, values), made=made)
 
-    def fail(self, claim: Claim, failure: Failure) -> Job:
+    def fail(self, claim: Claim, failure: Failure) -> JobState:
         """End a job with an error; one being cancelled is canceled instead.
 
         Raises:
             LeaseLost: the claim holds no longer.
         """
-        return self._end(claim, (RUNNING, failed(failure)))
+        return self._end(claim, (FAIL, why(failure)))
 
-    def requeue(self, claim: Claim, failure: Failure, delay: timedelta) -> Job:
+    def requeue(self, claim: Claim, failure: Failure, delay: timedelta) -> JobState:
         """Let a job wait for its next attempt, or fail it when none is left; the user sees it running on.
 
         Raises:
             LeaseLost: the claim holds no longer.
         """
         last_words = f"no attempt is left; the last one ended with {failure.code}: {failure.message}"
-        return self._end(
-            claim,
-            (RUNNING & (jobs.c.tries_left > 0), waiting(milliseconds(delay))),
-            (RUNNING, exhausted(last_words)),
-        )
+        again = (REQUEUE, {"delay_ms": milliseconds(delay)})
+        return self._end(claim, again, (EXHAUST, why(exhausted_by(last_words))))
 
     def release(self, claim: Claim) -> None:
         """Give a job back unharmed: the attempt is not used up, though its number is.
@@ -138,9 +149,9 @@ class Claims(Edge):
         Raises:
             LeaseLost: the claim holds no longer.
         """
-        self._end(claim, (RUNNING, waiting() | {"tries_left": jobs.c.tries_left + 1}))
+        self._end(claim, (RELEASE, {"delay_ms": 0}))
 
-    def confirm_canceled(self, claim: Claim) -> Job:
+    def confirm_canceled(self, claim: Claim) -> JobState:
         """End a job whose user cancelled it.
 
         Raises:
@@ -148,41 +159,61 @@ class Claims(Edge):
         """
         return self._end(claim)
 
-    def _claim(self, connection: Connection, worker: WorkerId, pool: str, limit: int) -> list[Claim]:
-        statement = claim_statement(worker, pool, limit, self._lease_ms)
-        rows = connection.execute(statement).mappings().all()
+    def _claim(
+        self, connection: Connection, worker: WorkerId, pool: str, limit: int, *, suspects: bool
+    ) -> list[Claim]:
+        values = {"pool": pool, "most": limit, "claimer": worker, "lease_ms": self._lease_ms}
+        rows = (_CLAIM_SUSPECT if suspects else _CLAIM).run(connection, values).mappings().all()
         rows = sorted(rows, key=lambda row: (row["priority"], row["vtime"], row["id"]))
         return [claim_of(row) for row in rows]
 
-    def _end(self, claim: Claim, *moves: Move, made: Collection[tuple[FileId, str]] = ()) -> Job:
+    def _end(self, claim: Claim, *moves: Move, made: Collection[tuple[FileId, str]] = ()) -> JobState:
         """Make the first move that applies, or the cancelling one."""
+        # A job that its user cancelled ends canceled, whichever way its attempt ended: that is what was asked
+        # for, and a result or an error would say something else.
+        moves = (*moves, (CANCEL, {}))
+
+        def work(connection: Connection) -> JobState | None:
+            state = _move(connection, claim, moves)
+            if state is JobState.SUCCEEDED:
+                links = ({"job": claim.id, "file": file, "role": role} for file, role in sorted(made))
+                LINK.run_all(connection, links)
+            return state
+
         try:
-            with self._database.begin() as connection:
-                job = _move(connection, claim, (*moves, _CANCEL))
-                if made and job.state is JobState.SUCCEEDED:
-                    links = [{"job_id": job.id, "file": file, "role": role} for file, role in sorted(made)]
-                    connection.execute(insert(job_files), links)
-                return job
+            state = self._database.write(work)
         except StoreUnavailable as unavailable:
             return self._outcome(claim, moves, unavailable)
-
-    def _outcome(self, claim: Claim, moves: Sequence[Move], unavailable: StoreUnavailable) -> Job:
-        """Return the job if it moved after all: the answer to COMMIT may have been lost."""
-        with self._database.read() as connection:
-            row = connection.execute(select(jobs).where(jobs.c.id == claim.id)).mappings().one_or_none()
-        if row is not None and row["attempt"] == claim.attempt and row["worker"] is not None:
-            raise unavailable
-        reachable = {columns.get("state", JobState.RUNNING.value) for _, columns in (*moves, _CANCEL)}
-        if row is None or row["attempt"] != claim.attempt or row["state"] not in reachable:
+        # Not raised in the work, where it would undo what others do in the same transaction.
+        if state is None:
             raise _lost(claim)
-        return job_of(row)
+        return state
+
+    def _outcome(self, claim: Claim, moves: Sequence[Move], unavailable: StoreUnavailable) -> JobState:
+        """Return the job's state if it moved after all: the answer to COMMIT may have been lost."""
+        query = select(jobs.c.attempt, jobs.c.worker, jobs.c.state).where(jobs.c.id == claim.id)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is not None and row.attempt == claim.attempt and row.worker is not None:
+            raise unavailable
+        reachable = {ending.state for ending, _ in moves}
+        if row is None or row.attempt != claim.attempt or row.state not in reachable:
+            raise _lost(claim)
+        return JobState(row.state)
 
 
-def claim_statement(worker: WorkerId, pool: str, limit: int, lease_ms: int) -> ReturningUpdate[Any]:
-    """Return the one statement that claims the best jobs of a pool; its rows are what `claim_of` reads."""
+def _best(*, suspects: bool) -> Select[str]:
+    return (
+        select(jobs.c.id)
+        .where(jobs.c.pool == bindparam("pool"), due(now()), jobs.c.alone if suspects else ~jobs.c.alone)
+        .order_by(jobs.c.priority, jobs.c.vtime, jobs.c.id)
+    )
+
+
+def _claim(*, suspects: bool) -> ClauseElement:
     # A common table expression runs once; as a subquery, PostgreSQL may run it again for another row, and
     # skipping what it locked itself, claim more than the limit.
-    picked = best(pool).limit(limit).with_for_update(skip_locked=True).cte("picked")
+    picked = _best(suspects=suspects).limit(bindparam("most")).with_for_update(skip_locked=True).cte("picked")
     return (
         update(jobs)
         .where(jobs.c.id.in_(select(picked.c.id)))
@@ -192,34 +223,30 @@ def claim_statement(worker: WorkerId, pool: str, limit: int, lease_ms: int) -> R
             claimable=False,
             attempt=jobs.c.attempt + 1,
             tries_left=jobs.c.tries_left - 1,
-            worker=worker,
-            lease_until=now() + lease_ms,
+            worker=bindparam("claimer"),
+            lease_until=now() + as_type(bindparam("lease_ms"), BigInteger),
             started_at=func.coalesce(jobs.c.started_at, now()),
             fraction=0.0,
             stage="",
             message="",
         )
-        .returning(jobs, (now() - jobs.c.queued_at).label("queued_for_ms"))
+        .returning(*CLAIM_COLUMNS, (now() - jobs.c.queued_at).label("queued_for_ms"))
     )
 
 
-def best(pool: str) -> Select[str]:
-    """Return the query for what may be claimed in a pool, in order; an index holds it ready."""
-    return (
-        select(jobs.c.id)
-        .where(jobs.c.pool == pool, due(now()))
-        .order_by(jobs.c.priority, jobs.c.vtime, jobs.c.id)
-    )
-
-
-def _move(connection: Connection, claim: Claim, moves: Sequence[Move]) -> Job:
-    for applies, columns in moves:
-        moved = update(jobs).where(fence(claim), applies).values(columns).returning(jobs)
-        row = connection.execute(moved).mappings().one_or_none()
-        if row is not None:
-            return job_of(row)
-    raise _lost(claim)
+def _move(connection: Connection, claim: Claim, moves: Sequence[Move]) -> JobState | None:
+    for ending, values in moves:
+        held = {"held_id": claim.id, "held_attempt": claim.attempt}
+        if ending.statement.run(connection, {**held, **values}).scalar_one_or_none() is not None:
+            return ending.state
+    return None
 
 
 def _lost(claim: Claim) -> LeaseLost:
     return LeaseLost(f"attempt {claim.attempt} at {claim.id} is no longer this worker's")
+
+
+_CLAIM = Statement(lambda _: _claim(suspects=False))
+_CLAIM_SUSPECT = Statement(lambda _: _claim(suspects=True))
+_FIRST = Statement(lambda _: _best(suspects=False).limit(1))
+_FIRST_SUSPECT = Statement(lambda _: _best(suspects=True).limit(1))

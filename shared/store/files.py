@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, exists, select
+from sqlalchemy import (
+    ClauseElement,
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    Text,
+    bindparam,
+    func,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 
 from shared.database import now
 from shared.errors import NotFound
-from shared.jobs import FileId, TenantId
-from shared.store.edge import Edge, chunks
+from shared.jobs import FileId, Json, NewFile, TenantId
+from shared.store.edge import Edge
 from shared.store.rows import artifacts_of, moment
+from shared.store.statements import Statement, each
 from shared.tables import files, heads, job_files, jobs
 
 
@@ -48,22 +61,12 @@ class Files(Edge):
             size: in bytes.
             width: in pixels, as is `height`; None for what is no picture.
         """
-        added = (
-            self._database.insert(files)
-            .values(
-                tenant=tenant,
-                id=file,
-                media_type=media_type,
-                bytes=size,
-                width=width,
-                height=height,
-                created_at=now(),
-            )
-            .on_conflict_do_nothing()
-            .returning(files.c.id)
+        upload = NewFile(
+            id=file, tenant=tenant, media_type=media_type, bytes=size, width=width, height=height
         )
-        with self._database.begin() as connection:
-            return connection.scalars(added).one_or_none() is not None
+        return self._database.write(
+            lambda connection: _ADD.run(connection, _values_of(upload)).one_or_none() is not None
+        )
 
     def get_file(self, tenant: TenantId, file: FileId) -> StoredFile:
         """Return what is known of one of a tenant's files.
@@ -87,38 +90,27 @@ class Files(Edge):
 
     def missing_files(self, tenant: TenantId, wanted: Collection[FileId]) -> set[FileId]:
         """Return those that `get_file` would not find."""
-        missing = set(wanted)
+        if not wanted:
+            return set()
         with self._database.read() as connection:
-            for chunk in chunks(wanted):
-                uploaded = select(files.c.id).where(files.c.tenant == tenant, files.c.id.in_(chunk))
-                missing.difference_update(connection.scalars(uploaded))
-                made = _made_by(tenant).where(job_files.c.file.in_(chunk))
-                missing.difference_update(connection.scalars(made))
-        return missing
+            values = {"tenant": tenant, "wanted": json.dumps(list(wanted))}
+            return set(_MISSING.run(connection, values).scalars())
 
     def head_exists(self, tenant: TenantId, name: str) -> bool:
         """Return whether a tenant has a classifier of this name."""
-        query = select(exists().where(heads.c.tenant == tenant, heads.c.name == name))
         with self._database.read() as connection:
-            return connection.scalars(query).one()
+            return _HEAD.run(connection, {"tenant": tenant, "name": name}).one_or_none() is not None
 
 
-def _made_by(tenant: TenantId) -> Select[FileId]:
-    return (
-        select(job_files.c.file)
-        .join(jobs, jobs.c.id == job_files.c.job_id)
-        .where(jobs.c.tenant == tenant, job_files.c.role == "artifact")
-    )
+def record(connection: Connection, uploads: Sequence[NewFile]) -> None:
+    """Record uploads; a known one stays as it was."""
+    # In one order everywhere: PostgreSQL lets a second one of the same row wait for the first one's end.
+    ordered = sorted(uploads, key=lambda upload: (upload.tenant, upload.id))
+    _RECORD.run_all(connection, map(_values_of, ordered))
 
 
 def _artifact(connection: Connection, tenant: TenantId, file: FileId) -> StoredFile:
-    query = (
-        _made_by(tenant)
-        .with_only_columns(jobs.c.artifacts, jobs.c.finished_at)
-        .where(job_files.c.file == file)
-        .limit(1)
-    )
-    row = connection.execute(query).mappings().one_or_none()
+    row = _ARTIFACT.run(connection, {"tenant": tenant, "file": file}).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no file {file}")
     artifact = next(artifact for artifact in artifacts_of(row) if artifact.file == file)
@@ -130,3 +122,82 @@ def _artifact(connection: Connection, tenant: TenantId, file: FileId) -> StoredF
         height=None,
         created_at=moment(row["finished_at"]),
     )
+
+
+def _values_of(upload: NewFile) -> Json:
+    return {
+        "tenant": upload.tenant,
+        "id": upload.id,
+        "media_type": upload.media_type,
+        "bytes": upload.bytes,
+        "width": upload.width,
+        "height": upload.height,
+    }
+
+
+def _insert(dialect: str) -> sqlite.Insert | postgresql.Insert:
+    added = sqlite.insert(files) if dialect == "sqlite" else postgresql.insert(files)
+    names = ("tenant", "id", "media_type", "bytes", "width", "height")
+    return added.values(
+        {name: bindparam(name) for name in names} | {"created_at": now()}
+    ).on_conflict_do_nothing()
+
+
+_RECORD = Statement(_insert)
+_ADD = Statement(lambda dialect: _insert(dialect).returning(files.c.id))
+
+
+def _missing(dialect: str) -> ClauseElement:
+    wanted = each(dialect)
+    uploaded = (
+        select(files.c.id)
+        .where(files.c.tenant == bindparam("tenant"), files.c.id == wanted.c.value)
+        .scalar_subquery()
+    )
+    return select(wanted.c.value).where(uploaded.is_(None), _maker(wanted.c.value).is_(None))
+
+
+def _unnamed(dialect: str) -> ClauseElement:
+    wanted = each(dialect)
+    columns = (files.c.id, job_files.c.file)
+    return select(wanted.c.value).where(
+        *(_next(column, wanted.c.value) != wanted.c.value for column in columns)
+    )
+
+
+def _next(column: ColumnElement[str], value: ColumnElement[str]) -> ColumnElement[str]:
+    # For `column = value LIMIT 1`, PostgreSQL walks the table where it expects to meet one soon.
+    least = select(column).where(column >= value).order_by(column).limit(literal_column("1"))
+    return func.coalesce(least.scalar_subquery(), literal_column("''"))
+
+
+def _maker(file: ColumnElement[str]) -> ScalarSelect[str]:
+    """Return the id of one of the tenant's jobs that made a file."""
+    # Neither a join nor EXISTS, which both planners may begin at the other end, with all jobs of a tenant.
+    owned = (
+        select(jobs.c.id)
+        .where(jobs.c.id == job_files.c.job_id, jobs.c.tenant == bindparam("tenant"))
+        .scalar_subquery()
+    )
+    return (
+        select(job_files.c.job_id)
+        .where(job_files.c.file == file, job_files.c.role == "artifact", owned.is_not(None))
+        .order_by(job_files.c.job_id)
+        .limit(literal_column("1"))
+        .scalar_subquery()
+    )
+
+
+_ARTIFACT = Statement(
+    lambda _: select(jobs.c.artifacts, jobs.c.finished_at).where(
+        jobs.c.id == _maker(bindparam("file", type_=Text))
+    )
+)
+_MISSING = Statement(_missing)
+#: Those of a JSON array of blobs `wanted` that nobody names.
+UNNAMED = Statement(_unnamed)
+_HEAD = Statement(
+    lambda _: select(heads.c.name).where(
+        heads.c.tenant == bindparam("tenant"), heads.c.name == bindparam("name")
+    )
+)

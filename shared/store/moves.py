@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import ColumnElement, and_, bindparam, or_
 
 from shared.database import now
 from shared.errors import AttemptsExhausted
-from shared.jobs import Claim, Failure, JobState
+from shared.jobs import Failure, JobState
 from shared.store.rows import storable
 from shared.tables import jobs
 
@@ -20,12 +20,9 @@ RUNNING = jobs.c.state == JobState.RUNNING.value
 HELD = jobs.c.worker.is_not(None)
 
 
-def fence(claim: Claim) -> ColumnElement[bool]:
-    """Return what is true of a row only while this claim holds it.
-
-    The attempt alone would not do: a requeued job keeps its number until the next claim.
-    """
-    return and_(jobs.c.id == claim.id, jobs.c.attempt == claim.attempt, HELD)
+#: True of a row only while a claim, whose `held_id` and `held_attempt` are given, holds it. The attempt alone
+#: would not do: a requeued job keeps its number until the next claim.
+FENCE = and_(jobs.c.id == bindparam("held_id"), jobs.c.attempt == bindparam("held_attempt"), HELD)
 
 
 def due(moment: ColumnElement[int]) -> ColumnElement[bool]:
@@ -63,7 +60,7 @@ def exhausted(message: str) -> Columns:
     )
 
 
-def waiting(delay_ms: int = 0) -> Columns:
+def waiting(delay_ms: ColumnElement[int] | int = 0) -> Columns:
     """Return the columns of a job that waits for its next attempt; its state stays as it is."""
     return {
         "version": jobs.c.version + 1,

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, column, exists, func, select, tupl
 from shared.errors import InvalidRequest
 from shared.jobs import JobState, TenantId
 from shared.store.edge import milliseconds
-from shared.store.rows import Row
+from shared.store.rows import JOB_COLUMNS, Row
 from shared.tables import jobs
 
 #: The most jobs on one page, whatever is asked for.
@@ -32,7 +32,7 @@ def page_query(
     after: str | None,
 ) -> Select[Any]:
     """Return the query for a tenant's jobs that pass every filter, newest first, from where `after` says."""
-    query = select(jobs).where(jobs.c.tenant == tenant)
+    query = select(*JOB_COLUMNS).where(jobs.c.tenant == tenant)
     if states:
         query = query.where(jobs.c.state.in_(sorted(state.value for state in states)))
     if task is not None:

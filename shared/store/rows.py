@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -10,60 +11,111 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
+from shared.database import encoded
 from shared.jobs import Artifact, Claim, Failure, FileId, Job, JobState, Json, NewJob, Priority, Progress
 from shared.store.edge import milliseconds
+from shared.tables import jobs
 
 _FILE_ID = re.compile(r"[0-9a-f]{64}")
 
-#: What the database answered, or what it was given.
+#: What the database answered.
 Row = RowMapping | Mapping[str, Any]
 
+#: All that a `Job` is made of.
+JOB_COLUMNS = [
+    jobs.c[name]
+    for name in (
+        *("id", "tenant", "task", "pool", "state", "version", "attempt", "priority", "vtime"),
+        *("fraction", "stage", "message", "error_code", "error_message", "error_retryable"),
+        *("created_at", "started_at", "finished_at", "expires_at", "timeout_ms", "batch_size"),
+        *("result_file", "cached_from"),
+        *("labels", "timings_ms", "artifacts", "provenance", "input", "result"),
+    )
+]
+#: All that a `Claim` is made of.
+CLAIM_COLUMNS = [
+    jobs.c[name]
+    for name in (
+        *("id", "attempt", "tenant", "task", "pool", "alone", "timeout_ms", "cache", "priority", "vtime"),
+        *("labels", "input"),
+    )
+]
 
-def row_of(job: NewJob, *, created_at: int, vtime: int, tries: int) -> Json:
-    """Return every column of a job that nobody claimed yet."""
+#: What is the same in all new jobs; `GIVEN` is what is not, `run_after` and `queued_at` are `created_at`.
+NEW: Json = {
+    "state": JobState.QUEUED.value,
+    "version": 1,
+    "claimable": True,
+    "attempt": 0,
+    "alone": False,
+    "fraction": 0.0,
+    "stage": "",
+    "message": "",
+    "timings_ms": "{}",
+    "artifacts": "[]",
+    "provenance": "{}",
+}
+GIVEN = (
+    *("id", "tenant", "pool", "task", "priority", "vtime", "tries_left", "created_at"),
+    *("start_by", "timeout_ms", "retain_ms", "cache", "labels", "input"),
+)
+
+_NO_PROGRESS = Progress()
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def values_of(job: NewJob, *, created_at: int, vtime: int, tries: int) -> Json:
+    """Return the values of `GIVEN`."""
     return {
         "id": job.id,
         "tenant": job.tenant,
         "pool": job.pool,
         "task": job.task,
-        "state": JobState.QUEUED.value,
-        "version": 1,
-        "claimable": True,
         "priority": int(job.priority),
         "vtime": vtime,
-        "run_after": created_at,
-        "attempt": 0,
         "tries_left": tries,
-        "alone": False,
-        "worker": None,
-        "lease_until": None,
         "created_at": created_at,
-        "queued_at": created_at,
         "start_by": None if job.start_within is None else created_at + milliseconds(job.start_within),
-        "started_at": None,
-        "finished_at": None,
-        "expires_at": None,
         "timeout_ms": None if job.timeout is None else milliseconds(job.timeout),
         "retain_ms": milliseconds(job.retain),
-        "fraction": 0.0,
-        "stage": "",
-        "message": "",
-        "error_code": None,
-        "error_message": None,
-        "error_retryable": None,
-        "batch_size": None,
-        "result_file": None,
-        "labels": dict(job.labels),
-        "timings_ms": {},
-        "artifacts": [],
-        "provenance": {},
-        "input": job.input,
-        "result": None,
+        "labels": encoded(dict(job.labels)) if job.labels else "{}",
+        "cache": job.cache,
+        "input": encoded(job.input),
     }
 
 
+def queued_job(job: NewJob, *, created_at: int) -> Job:
+    """Return a new job as reading it back would."""
+    return Job(
+        id=job.id,
+        tenant=job.tenant,
+        task=job.task,
+        pool=job.pool,
+        state=JobState.QUEUED,
+        version=1,
+        attempt=0,
+        priority=job.priority,
+        input=job.input,
+        labels=dict(job.labels),
+        progress=_NO_PROGRESS,
+        result=None,
+        result_file=None,
+        artifacts=[],
+        error=None,
+        provenance={},
+        timings_ms={},
+        batch_size=None,
+        created_at=moment(created_at),
+        started_at=None,
+        finished_at=None,
+        expires_at=None,
+        # As the tables hold it: whole milliseconds.
+        timeout=None if job.timeout is None else timedelta(milliseconds=milliseconds(job.timeout)),
+    )
+
+
 def job_of(row: Row, *, position: int | None = None) -> Job:
-    """Return the job in a row."""
+    """Return the job in a row that has `JOB_COLUMNS`."""
     return Job(
         id=row["id"],
         tenant=row["tenant"],
@@ -73,16 +125,16 @@ def job_of(row: Row, *, position: int | None = None) -> Job:
         version=row["version"],
         attempt=row["attempt"],
         priority=Priority(row["priority"]),
-        input=row["input"],
-        labels=row["labels"],
+        input=loaded(row["input"]),
+        labels=loaded(row["labels"]),
         # SQLite's RETURNING gives a whole REAL as an integer.
         progress=Progress(fraction=float(row["fraction"]), stage=row["stage"], message=row["message"]),
-        result=row["result"],
+        result=loaded(row["result"]),
         result_file=row["result_file"],
         artifacts=artifacts_of(row),
         error=_failure_of(row),
-        provenance=row["provenance"],
-        timings_ms=_spans_of(row) | row["timings_ms"],
+        provenance=loaded(row["provenance"]),
+        timings_ms=_spans_of(row) | loaded(row["timings_ms"]),
         batch_size=row["batch_size"],
         created_at=moment(row["created_at"]),
         started_at=_optional_moment(row["started_at"]),
@@ -90,6 +142,7 @@ def job_of(row: Row, *, position: int | None = None) -> Job:
         expires_at=_optional_moment(row["expires_at"]),
         timeout=_optional_length(row["timeout_ms"]),
         position=position,
+        cached_from=row["cached_from"],
     )
 
 
@@ -101,17 +154,23 @@ def claim_of(row: Row) -> Claim:
         tenant=row["tenant"],
         task=row["task"],
         pool=row["pool"],
-        input=row["input"],
-        labels=row["labels"],
-        alone=row["alone"],
+        input=loaded(row["input"]),
+        labels=loaded(row["labels"]),
+        alone=bool(row["alone"]),
         timeout=_optional_length(row["timeout_ms"]),
+        cache=bool(row["cache"]),
         queued_for=timedelta(milliseconds=row["queued_for_ms"]),
     )
 
 
 def artifacts_of(row: Row) -> list[Artifact]:
     """Return the artifacts that `artifact_row` wrote."""
-    return [Artifact(**artifact) for artifact in row["artifacts"]]
+    return [Artifact(**artifact) for artifact in loaded(row["artifacts"])]
+
+
+def loaded(value: Any) -> Any:
+    """Return JSON as a value, whether the driver parsed it (PostgreSQL's does) or not."""
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def artifact_row(artifact: Artifact) -> Json:
@@ -121,7 +180,7 @@ def artifact_row(artifact: Artifact) -> Json:
 
 def moment(milliseconds_since_1970: int) -> datetime:
     """Return a moment of the tables as an aware datetime, UTC."""
-    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds_since_1970)
+    return _EPOCH + timedelta(milliseconds=milliseconds_since_1970)
 
 
 def storable(words: str) -> str:
@@ -148,7 +207,9 @@ def files_in(value: object) -> Iterator[FileId]:
 def _failure_of(row: Row) -> Failure | None:
     if row["error_code"] is None:
         return None
-    return Failure(code=row["error_code"], message=row["error_message"], retryable=row["error_retryable"])
+    return Failure(
+        code=row["error_code"], message=row["error_message"], retryable=bool(row["error_retryable"])
+    )
 
 
 def _spans_of(row: Row) -> dict[str, float]:

@@ -2,44 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import Connection, Select, case, func, insert, select, tuple_, update
+from sqlalchemy import (
+    ClauseElement,
+    Connection,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal_column,
+    select,
+    tuple_,
+    update,
+)
 
+from shared.database import Database
 from shared.errors import NotFound, StoreUnavailable
-from shared.jobs import Job, JobId, JobState, Json, NewJob, TenantId
-from shared.store.edge import Edge, chunks
-from shared.store.fairness import Tags, take_tags
+from shared.jobs import Job, JobId, JobState, Json, NewFile, NewJob, TenantId
+from shared.store.answers import CACHED, answer, link
+from shared.store.edge import Edge
+from shared.store.fairness import Tagger, Tags, lines_of, take_tags
+from shared.store.files import record
 from shared.store.moves import ended
 from shared.store.pages import LARGEST_PAGE, page_query, write_token
-from shared.store.rows import Row, files_in, job_of, row_of
-from shared.tables import job_files, jobs
+from shared.store.rows import GIVEN, JOB_COLUMNS, NEW, Row, job_of, queued_job, values_of
+from shared.store.statements import Statement, among, constant, listed
+from shared.tables import jobs
 
 #: A position is counted no further: nobody so far back needs the exact number, and counting takes time.
-LAST_POSITION = 10_000
+LAST_POSITION = 1_000
 
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 # Inside the class, `list` is a method.
 _Jobs = list[Job]
-_Rows = list[Json]
 
 
 class Submits(Edge):
     """Jobs as their tenants see them: a foreign job is an unknown one."""
 
-    def create(self, new: Sequence[NewJob]) -> _Jobs:
-        """Store jobs that any worker of their pool may claim, all or none, and return them in order."""
-        if not new:
+    def __init__(self, database: Database, *, lease: timedelta, max_attempts: int) -> None:
+        super().__init__(database, lease=lease, max_attempts=max_attempts)
+        self._tagger = Tagger(database)
+
+    def create(self, new: Sequence[NewJob], *, files: Sequence[NewFile] = ()) -> _Jobs:
+        """Store jobs that any worker of their pool may claim, all or none, and return them in order.
+
+        One that is `answered_by` a job whose result is still there has succeeded at once.
+
+        Args:
+            files: uploads that are recorded along with them; a known one stays as it was.
+        """
+        if not new and not files:
             return []
         try:
-            return [job_of(row) for row in self._store(new)]
+            return self._store(new, files)
         except StoreUnavailable:
             # The answer to COMMIT may have been lost; all are there or none is.
-            if new[0].id not in self.versions([new[0].id]):
+            ids = [job.id for job in new]
+            if not ids or ids[0] not in self.versions(ids[:1]):
                 raise
-            return [self.get(job.tenant, job.id) for job in new]
+            found = self.many(ids)
+            return [found[job_id] for job_id in ids]
+
+    def find_cached(self, tenant: TenantId, keys: Collection[str]) -> dict[str, JobId]:
+        """Return the newest of a tenant's jobs that may answer others, for each key that has one."""
+        if not keys:
+            return {}
+        with self._database.read() as connection:
+            found: Iterable[Sequence[str]] = CACHED.run(
+                connection, {"tenant": tenant, "wanted": json.dumps(sorted(set(keys)))}
+            )
+            return {row[0]: JobId(row[1]) for row in found if row[1] is not None}
+
+    def many(self, ids: Collection[JobId], tenant: TenantId | None = None) -> dict[JobId, Job]:
+        """Return those of some jobs that exist, and are this tenant's if one is given."""
+        if not ids:
+            return {}
+        with self._database.read() as connection:
+            rows = _MANY.run(connection, listed(connection, ids)).mappings().all()
+        return {row["id"]: job_of(row) for row in rows if tenant is None or row["tenant"] == tenant}
 
     def get(self, tenant: TenantId, job_id: JobId, *, with_position: bool = False) -> Job:
         """Return a job as it is now.
@@ -52,23 +98,21 @@ class Submits(Edge):
             NotFound: this tenant has no such job.
         """
         with self._database.read() as connection:
-            found = connection.execute(select(jobs).where(jobs.c.id == job_id, jobs.c.tenant == tenant))
+            found = _GET.run(connection, {"wanted": job_id, "wanted_tenant": tenant})
             row = found.mappings().one_or_none()
             if row is None:
                 raise NotFound(f"there is no job {job_id}")
             if with_position and row["state"] == JobState.QUEUED.value:
-                return job_of(row, position=connection.scalars(_ahead_of(row)).one())
+                return job_of(row, position=_AHEAD.run(connection, _place_of(row)).scalar_one())
             return job_of(row)
 
     def versions(self, ids: Collection[JobId]) -> dict[JobId, tuple[int, JobState]]:
         """Return version and state of each job that exists, whoever owns it: its watcher has asked `get`."""
-        found: dict[JobId, tuple[int, JobState]] = {}
+        if not ids:
+            return {}
         with self._database.read() as connection:
-            for chunk in chunks(ids):
-                columns = select(jobs.c.id, jobs.c.version, jobs.c.state).where(jobs.c.id.in_(chunk))
-                for job_id, version, state in connection.execute(columns):
-                    found[job_id] = (version, JobState(state))
-        return found
+            rows: Sequence[Sequence[Any]] = _VERSIONS.run(connection, listed(connection, ids)).all()
+        return {row[0]: (row[1], JobState(row[2])) for row in rows}
 
     def list(
         self,
@@ -122,31 +166,42 @@ class Submits(Edge):
                 .where(jobs.c.id == job_id, jobs.c.tenant == tenant)
                 .where(jobs.c.state.in_([JobState.QUEUED.value, JobState.RUNNING.value]))
                 .values(_cancelling())
-                .returning(jobs)
+                .returning(*JOB_COLUMNS)
             )
             row = asked.mappings().one_or_none()
         return self.get(tenant, job_id) if row is None else job_of(row)
 
-    def _store(self, new: Sequence[NewJob]) -> _Rows:
-        if self._database.dialect == "sqlite":
-            with self._database.begin() as connection:
-                return self._insert(connection, new, take_tags(self._database, connection, new))
-        # A tenant's submits wait for each other while tags are taken; they need not wait for the disk too.
-        # A tag that a crash gives out again, or that no job gets, is worth one turn.
-        with self._database.begin(durable=False) as connection:
-            tags = take_tags(self._database, connection, new)
-        with self._database.begin() as connection:
-            return self._insert(connection, new, tags)
+    def _store(self, new: Sequence[NewJob], files: Sequence[NewFile]) -> _Jobs:
+        waiting = [job for job in new if job.answered_by is None]
+        tags = self._tagger.take(waiting) if waiting and self._database.dialect == "postgresql" else None
 
-    def _insert(self, connection: Connection, new: Sequence[NewJob], tags: Tags) -> _Rows:
+        def work(connection: Connection) -> _Jobs:
+            record(connection, files)
+            done = answer(connection, new)
+            queued = self._queue(connection, [job for job in new if job.id not in done], tags)
+            return [done.get(job.id) or queued[job.id] for job in new]
+
+        return self._database.write(work)
+
+    def _queue(self, connection: Connection, new: Sequence[NewJob], tags: Tags | None) -> dict[JobId, Job]:
+        # Fewer tags than jobs: an answer went away between the look and the deed.
+        if tags is None or len(tags.starts) != len(new):
+            tags = take_tags(connection, lines_of(new))
+        created_at = tags.taken_at
         rows = [
-            row_of(job, created_at=tags.taken_at, vtime=vtime, tries=self._max_attempts)
+            values_of(job, created_at=created_at, vtime=vtime, tries=self._max_attempts)
             for job, vtime in zip(new, tags.starts, strict=True)
         ]
-        connection.execute(insert(jobs), rows)
-        if links := _links(new):
-            connection.execute(insert(job_files), links)
-        return rows
+        _INSERT.run_all(connection, rows)
+        link(connection, new)
+        return {job.id: queued_job(job, created_at=created_at) for job in new}
+
+
+def _insert(_: str) -> ClauseElement:
+    given: Json = {name: bindparam(name) for name in GIVEN}
+    same = {name: constant(value) for name, value in NEW.items()}
+    moments: Json = dict.fromkeys(("run_after", "queued_at"), bindparam("created_at"))
+    return insert(jobs).values({**same, **given, **moments})
 
 
 def _cancelling() -> Json:
@@ -160,19 +215,29 @@ def _cancelling() -> Json:
     return values
 
 
-def _ahead_of(row: Row) -> Select[int]:
+def _ahead(_: str) -> ClauseElement:
+    place: tuple[Any, ...] = (bindparam("priority"), bindparam("vtime"), bindparam("id"))
     ahead = (
         select(jobs.c.id)
-        .where(jobs.c.pool == row["pool"], jobs.c.claimable)
-        .where(tuple_(jobs.c.priority, jobs.c.vtime, jobs.c.id) < (row["priority"], row["vtime"], row["id"]))
-        .limit(LAST_POSITION)
+        .where(jobs.c.pool == bindparam("pool"), jobs.c.claimable)
+        .where(tuple_(jobs.c.priority, jobs.c.vtime, jobs.c.id) < tuple_(*place))
+        .limit(literal_column(str(LAST_POSITION)))
     )
     return select(func.count()).select_from(ahead.subquery())
 
 
-def _links(new: Sequence[NewJob]) -> _Rows:
-    return [
-        {"job_id": job.id, "file": file, "role": "input"}
-        for job in new
-        for file in sorted(set(files_in(job.input)))
-    ]
+def _place_of(row: Row) -> Json:
+    return {name: row[name] for name in ("pool", "priority", "vtime", "id")}
+
+
+_INSERT = Statement(_insert)
+_GET = Statement(
+    lambda _: select(*JOB_COLUMNS).where(
+        jobs.c.id == bindparam("wanted"), jobs.c.tenant == bindparam("wanted_tenant")
+    )
+)
+_MANY = Statement(lambda dialect: select(*JOB_COLUMNS).where(among(jobs.c.id, dialect)))
+_VERSIONS = Statement(
+    lambda dialect: select(jobs.c.id, jobs.c.version, jobs.c.state).where(among(jobs.c.id, dialect))
+)
+_AHEAD = Statement(_ahead)

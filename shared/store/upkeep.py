@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections.abc import Iterator
 
-from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+from sqlalchemy import ClauseElement, ColumnElement, Connection, bindparam, delete, func, select, update
 
 from shared.database import now
 from shared.jobs import FileId, JobState
 from shared.store.edge import Edge, chunks
+from shared.store.files import UNNAMED
 from shared.store.moves import CANCELING, HELD, RUNNING, Columns, due, ended, exhausted, waiting
-from shared.tables import files, job_files, jobs, workers
+from shared.store.statements import Statement
+from shared.tables import job_files, jobs, workers
 
 #: A worker unseen for so long is forgotten.
 _FORGOTTEN_MS = 24 * 3600 * 1000  # a day
+
+#: LIMIT for no limit.
+_ALL = 2**62
 
 
 class Upkeep(Edge):
@@ -60,13 +66,34 @@ class Upkeep(Edge):
                 named.update(connection.scalars(select(job_files.c.file).where(job_files.c.job_id.in_(ids))))
                 # Their rows in `job_files` go with them, by the foreign key.
                 connection.execute(delete(jobs).where(jobs.c.id.in_(ids)))
-            return sorted(named - _still_named(connection, named))
+            unnamed = UNNAMED.run(connection, {"wanted": json.dumps(sorted(named))})
+            return sorted(unnamed.scalars())
 
-    def backlog(self) -> dict[str, int]:
-        """Return how many jobs each pool could claim at this moment; a pool without any is left out."""
-        query = select(jobs.c.pool, func.count()).where(due(now())).group_by(jobs.c.pool)
+    def backlog(self, limit: int | None = None) -> dict[str, int]:
+        """Return how many jobs each pool could claim at this moment; a pool without any is left out.
+
+        Args:
+            limit: count no further, in each pool.
+        """
+        most = _ALL if limit is None else limit
         with self._database.read() as connection:
-            return dict(connection.execute(query).all())
+            counts: dict[str, int] = {
+                pool: _COUNT.run(connection, {"pool": pool, "most": most}).scalar_one()
+                for pool in _pools(connection)
+            }
+        return {pool: count for pool, count in counts.items() if count}
+
+
+def _pools(connection: Connection) -> Iterator[str]:
+    """Yield each pool that has claimable jobs, at one step in the index for each."""
+    pool = ""
+    while (pool := _NEXT_POOL.run(connection, {"pool": pool}).scalar_one()) is not None:
+        yield pool
+
+
+def _count(_: str) -> ClauseElement:
+    some = select(jobs.c.id).where(jobs.c.pool == bindparam("pool"), due(now())).limit(bindparam("most"))
+    return select(func.count()).select_from(some.subquery())
 
 
 def _sweep(connection: Connection, where: ColumnElement[bool], columns: Columns) -> int:
@@ -76,9 +103,7 @@ def _sweep(connection: Connection, where: ColumnElement[bool], columns: Columns)
     return len(connection.scalars(swept).all())
 
 
-def _still_named(connection: Connection, blobs: Collection[FileId]) -> set[FileId]:
-    named: set[FileId] = set()
-    for chunk in chunks(blobs):
-        named.update(connection.scalars(select(job_files.c.file).where(job_files.c.file.in_(chunk))))
-        named.update(connection.scalars(select(files.c.id).where(files.c.id.in_(chunk))))
-    return named
+_NEXT_POOL = Statement(
+    lambda _: select(func.min(jobs.c.pool)).where(jobs.c.claimable, jobs.c.pool > bindparam("pool"))
+)
+_COUNT = Statement(_count)

@@ -33,9 +33,14 @@ class Source:
     tree: ast.Module
 
 
+def is_ours(file: Path) -> bool:
+    """Tell a file of the project from one in a virtual environment of a benchmark's peers."""
+    return not any(part.startswith(".") for part in file.relative_to(ROOT).parts)
+
+
 def sources(*folders: str) -> Iterator[Source]:
     for folder in folders:
-        for file in sorted((ROOT / folder).rglob("*.py")):
+        for file in sorted(file for file in (ROOT / folder).rglob("*.py") if is_ours(file)):
             yield Source(file.relative_to(ROOT).as_posix(), ast.parse(file.read_text()))
 
 
@@ -179,7 +184,7 @@ def test_a_module_is_named_after_what_it_holds() -> None:
         file
         for folder in CODE
         for file in (ROOT / folder).rglob("*")
-        if file.suffix == ".py" or file.is_dir()
+        if is_ours(file) and (file.suffix == ".py" or file.is_dir())
     }
     found = [str(file.relative_to(ROOT)) for file in names if NAMELESS & set(file.stem.lower().split("_"))]
 

@@ -59,10 +59,11 @@ def submit(store: JobStore, new_job: Callable[..., NewJob]) -> Callable[..., Job
 
 @pytest.fixture
 def claim(store: JobStore) -> Callable[..., Claim]:
-    """Return a function that claims the one best job of the default pool."""
+    """Return a function that claims the one best job of the default pool, or else its one suspect."""
 
     def one(worker: str = "worker-1", pool: str = "default") -> Claim:
-        (claimed,) = store.claim(WorkerId(worker), [pool])
+        claims = store.claim(WorkerId(worker), [pool]) or store.claim(WorkerId(worker), [pool], suspects=True)
+        (claimed,) = claims
         return claimed
 
     return one

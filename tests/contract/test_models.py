@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
+from shared.errors import ModelFailed
 from tests.direct import loaded
 from worker.media.views import View
 from worker.models.capabilities import (
@@ -17,8 +21,10 @@ from worker.models.capabilities import (
     JointEncoder,
     Model,
     Pixels,
+    Prepares,
     RegionFeatures,
     TextEncoder,
+    Tuned,
     Vectors,
 )
 
@@ -34,11 +40,19 @@ TEXTS = [
     "word " * 5000,
 ]
 TOLERANCE = 1e-4
+OPERATIONS = [
+    "TextEncoder.encode_texts",
+    "ImageEncoder.encode_images",
+    "ImageEncoder.encode_regions",
+    "JointEncoder.embed_texts",
+    "JointEncoder.project_images",
+    "JointEncoder.project_regions",
+]
 
 
 @pytest.fixture
 def models(profile: str) -> dict[str, Any]:
-    return dict(loaded(profile).models)
+    return dict(loaded(profile))
 
 
 @pytest.fixture
@@ -106,6 +120,7 @@ def test_a_model_says_who_it_is(models: dict[str, Model]) -> None:
         assert card.licence
         assert card.device == "cpu"
         assert card.dtype == "float32"
+        assert card.runtime in {"eager", "onnx", "numpy"}
 
 
 def test_a_model_warms_up(models: dict[str, Model]) -> None:
@@ -247,18 +262,66 @@ def test_the_joint_space_holds_the_vocabulary(
     assert_unit_vectors(vectors, joint_encoder.dim)
 
 
-@pytest.mark.parametrize(
-    "operation",
-    [
-        "TextEncoder.encode_texts",
-        "ImageEncoder.encode_images",
-        "ImageEncoder.encode_regions",
-        "JointEncoder.embed_texts",
-        "JointEncoder.project_images",
-        "JointEncoder.project_regions",
-    ],
-)
+@pytest.mark.parametrize("operation", ["TextEncoder.encode_texts", "JointEncoder.embed_texts"])
+def test_prepared_texts_answer_as_they_are(models: dict[str, Any], operation: str) -> None:
+    capability, name = operation.split(".")
+    model = models[capability]
+    if not isinstance(model, Prepares):
+        return
+    prepared = model.prepare(name, TEXTS)
+
+    assert len(prepared) == len(TEXTS)
+    assert_alike(getattr(model, name)(prepared), getattr(model, name)(TEXTS))
+    assert list(model.prepare(name, [])) == []
+
+
+def test_what_needs_no_preparing_is_returned_as_it_is(models: dict[str, Any]) -> None:
+    items = [object()]
+    for model in models.values():
+        if isinstance(model, Prepares):
+            assert model.prepare("project_images", items) is items
+
+
+def test_texts_are_prepared_by_any_number_of_threads(models: dict[str, Any]) -> None:
+    for capability, name in (("TextEncoder", "encode_texts"), ("JointEncoder", "embed_texts")):
+        model = models[capability]
+        if not isinstance(model, Prepares):
+            continue
+        batches = [[f"{text[:3000]} {index}", text[:300]] for index, text in enumerate(TEXTS * 12)]
+        with ThreadPoolExecutor(16) as threads:
+            prepared = list(threads.map(functools.partial(model.prepare, name), batches))
+
+        lengths = [[len(item) for item in model.prepare(name, batch)] for batch in batches]
+        assert [[len(item) for item in batch] for batch in prepared] == lengths
+        assert_alike(getattr(model, name)(prepared[-1]), getattr(model, name)(batches[-1]))
+
+
+def test_a_best_batch_size_belongs_to_an_operation(models: dict[str, Any]) -> None:
+    for model in models.values():
+        if isinstance(model, Tuned):
+            for name, size in model.batch_limits.items():
+                assert callable(getattr(model, name))
+                assert 1 <= size <= 256
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
 def test_of_nothing_comes_nothing(models: dict[str, Any], operation: str) -> None:
     capability, name = operation.split(".")
 
     assert list(getattr(models[capability], name)([])) == []
+
+
+def test_no_answer_in_the_joint_space_is_not_a_number(
+    joint_encoder: JointEncoder, models: dict[str, Any]
+) -> None:
+    """A NaN would win no comparison and lose none: whoever asked must hear of it."""
+    encoder = models["ImageEncoder"]
+    (features,) = encoder.encode_images(pictures(encoder.view, 1))
+    broken = dataclasses.replace(
+        features,
+        pooled=np.full_like(features.pooled, np.nan),
+        probabilities=np.full_like(features.probabilities, np.nan),
+    )
+
+    with pytest.raises(ModelFailed, match="not finite"):
+        joint_encoder.project_images([features, broken])

@@ -63,7 +63,8 @@ def test_a_claim_carries_what_a_worker_needs(store: JobStore, submit: Submit, la
     )
     running = store.get(LOCAL, job.id)
     assert (running.state, running.attempt) == (JobState.RUNNING, 1)
-    assert running.timings_ms["queue"] == claim.queued_for / timedelta(milliseconds=1)
+    # PostgreSQL looks at its clock twice.
+    assert abs(running.timings_ms["queue"] - claim.queued_for / timedelta(milliseconds=1)) <= 1
 
 
 def test_priority_comes_before_age(store: JobStore, submit: Submit) -> None:
@@ -130,8 +131,8 @@ def test_success_is_stored_whole(store: JobStore, submit: Submit, claim: Claimin
         timings_ms={"model": 12.5},
         batch_size=4,
     )
-    done = store.succeed(claim(), success)
-    assert store.get(LOCAL, job.id) == done
+    assert store.succeed(claim(), success) is JobState.SUCCEEDED
+    done = store.get(LOCAL, job.id)
     assert (done.state, done.result, done.artifacts) == (JobState.SUCCEEDED, success.result, [artifact])
     assert (done.provenance, done.batch_size, done.progress.fraction) == ({"device": "cpu"}, 4, 1.0)
     assert done.timings_ms.keys() == {"queue", "model", "total"}
@@ -141,8 +142,9 @@ def test_success_is_stored_whole(store: JobStore, submit: Submit, claim: Claimin
 
 
 def test_a_large_result_is_kept_as_a_blob(store: JobStore, submit: Submit, claim: Claiming) -> None:
-    submit()
-    done = store.succeed(claim(), Success(result={"much": "x"}, result_file=FileId("b" * 64)))
+    job = submit()
+    store.succeed(claim(), Success(result={"much": "x"}, result_file=FileId("b" * 64)))
+    done = store.get(LOCAL, job.id)
     assert (done.result, done.result_file) == (None, "b" * 64)
 
 
@@ -187,7 +189,8 @@ def test_a_worker_that_lost_its_lease_cannot_overwrite_its_successor(
     with pytest.raises(LeaseLost):
         end(store, lost)
     assert store.get(LOCAL, job.id) == before
-    assert store.succeed(successor, OK).result == OK.result
+    assert store.succeed(successor, OK) is JobState.SUCCEEDED
+    assert store.get(LOCAL, job.id).result == OK.result
     with pytest.raises(LeaseLost):
         end(store, lost)
 
@@ -231,7 +234,7 @@ def test_cancel_and_succeed_never_both(store: JobStore, new_job: Callable[..., N
     created = store.create([new_job() for _ in range(60)])
     claims = store.claim(W1, ["default"], limit=60)
     start = threading.Barrier(2)
-    answers: dict[JobId, Job] = {}
+    answers: dict[JobId, JobState] = {}
 
     def settle() -> None:
         start.wait()
@@ -245,7 +248,7 @@ def test_cancel_and_succeed_never_both(store: JobStore, new_job: Callable[..., N
     thread.join(60)
     for job in created:
         final = store.get(LOCAL, job.id)
-        assert answers[job.id] == final
+        assert answers[job.id] is final.state
         cancelled_in_time = asked[job.id].state is JobState.CANCELING
         assert final.state is (JobState.CANCELED if cancelled_in_time else JobState.SUCCEEDED)
         assert (final.result is None) == cancelled_in_time
@@ -255,7 +258,8 @@ def test_a_requeued_job_stays_running_for_its_user_and_waits_its_time(
     store: JobStore, submit: Submit, claim: Claiming, later: Later
 ) -> None:
     job = submit()
-    waiting = store.requeue(claim(), TRANSIENT, timedelta(seconds=10))
+    assert store.requeue(claim(), TRANSIENT, timedelta(seconds=10)) is JobState.RUNNING
+    waiting = store.get(LOCAL, job.id)
     assert (waiting.state, waiting.attempt, waiting.error) == (JobState.RUNNING, 1, None)
     assert store.claim(W2, ["default"]) == []
     later(timedelta(seconds=11))
@@ -282,12 +286,13 @@ def test_the_first_claim_stays_the_start(
 def test_the_last_attempt_ends_with_the_last_failure(
     store: JobStore, submit: Submit, claim: Claiming
 ) -> None:
-    submit()
-    jobs = [store.requeue(claim(), TRANSIENT, timedelta(0)) for _ in range(3)]
-    assert [job.state for job in jobs] == [JobState.RUNNING, JobState.RUNNING, JobState.FAILED]
-    assert jobs[-1].error is not None
-    assert jobs[-1].error.code == AttemptsExhausted.code
-    assert "blobs_unavailable: no answer" in jobs[-1].error.message
+    job = submit()
+    states = [store.requeue(claim(), TRANSIENT, timedelta(0)) for _ in range(3)]
+    assert states == [JobState.RUNNING, JobState.RUNNING, JobState.FAILED]
+    error = store.get(LOCAL, job.id).error
+    assert error is not None
+    assert error.code == AttemptsExhausted.code
+    assert "blobs_unavailable: no answer" in error.message
 
 
 def test_a_released_job_keeps_its_budget_but_not_its_fence(
@@ -300,7 +305,8 @@ def test_a_released_job_keeps_its_budget_but_not_its_fence(
         store.release(held)
     assert store.get(LOCAL, job.id).state is JobState.RUNNING
     for _ in range(3):
-        last = store.requeue(claim(), TRANSIENT, timedelta(0))
+        store.requeue(claim(), TRANSIENT, timedelta(0))
+    last = store.get(LOCAL, job.id)
     assert (last.state, last.attempt) == (JobState.FAILED, 10)
 
 
@@ -325,9 +331,9 @@ def test_a_heartbeat_tells_what_was_lost_and_what_is_cancelled(
     claims = {claim.id: claim for claim in store.claim(W1, ["default"], limit=2)}
     lease_ends()
     store.expire_leases()
-    successors = {claim.id: claim for claim in store.claim(W2, ["default"], limit=2)}
+    successors = {claim.id: claim for claim in store.claim(W2, ["default"], limit=2, suspects=True)}
     store.requeue(successors[requeued], TRANSIENT, timedelta(0))
-    store.requeue(store.claim(W2, ["default"])[0], TRANSIENT, timedelta(hours=1))
+    store.requeue(store.claim(W2, ["default"], suspects=True)[0], TRANSIENT, timedelta(hours=1))
     claims |= {claim.id: claim for claim in store.claim(W1, ["default"], limit=3)}
     store.succeed(claims[done], OK)
     store.cancel(LOCAL, canceling)

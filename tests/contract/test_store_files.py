@@ -55,9 +55,10 @@ def test_an_artifact_is_a_file_of_its_jobs_tenant(
     claim: Callable[..., Claim],
     later: Callable[[timedelta], None],
 ) -> None:
-    submit(tenant=ADA)
+    job = submit(tenant=ADA)
     artifact = Artifact(name="overlay", file=A, media_type="image/webp", bytes=12)
-    done = store.succeed(claim(), Success(result={}, artifacts=[artifact], result_file=B))
+    store.succeed(claim(), Success(result={}, artifacts=[artifact], result_file=B))
+    done = store.get(ADA, job.id)
     stored = store.get_file(ADA, A)
     assert (stored.media_type, stored.bytes, stored.created_at) == ("image/webp", 12, done.finished_at)
     assert store.missing_files(ADA, [A, B, C]) == {B, C}

@@ -12,9 +12,11 @@ from shared.jobs import (
     LOCAL,
     Claim,
     Failure,
+    FileId,
     Job,
     JobId,
     JobState,
+    NewFile,
     NewJob,
     Priority,
     Progress,
@@ -108,6 +110,37 @@ def test_versions_answers_for_many_jobs_at_once(store: JobStore, new_job: Callab
     assert len(versions) == 1200
 
 
+def test_many_jobs_are_read_at_once(store: JobStore, new_job: Callable[..., NewJob]) -> None:
+    ada, bob = TenantId("ada"), TenantId("bob")
+    created = store.create([new_job(tenant=tenant) for _ in range(600) for tenant in (ada, bob)])
+    ids = [JobId("job_0"), *(job.id for job in created)]
+    assert store.many(ids) == {job.id: job for job in created}
+    assert store.many(ids, ada) == {job.id: job for job in created if job.tenant == ada}
+    assert store.many([]) == {}
+
+
+def test_uploads_are_recorded_with_the_jobs_that_need_them(
+    store: JobStore, new_job: Callable[..., NewJob]
+) -> None:
+    known, new = FileId("a" * 64), FileId("b" * 64)
+    store.add_file(LOCAL, known, media_type="image/png", size=7, width=1, height=2)
+    uploads = [NewFile(id=file, media_type="image/webp", bytes=70, width=3) for file in (new, known, new)]
+    store.create([new_job()], files=uploads)
+    stored = store.get_file(LOCAL, new)
+    assert (stored.media_type, stored.bytes, stored.width, stored.height) == ("image/webp", 70, 3, None)
+    assert store.get_file(LOCAL, known).media_type == "image/png", "a known one stays as it was"
+
+
+def test_uploads_are_recorded_with_all_the_jobs_or_not_at_all(
+    store: JobStore, new_job: Callable[..., NewJob]
+) -> None:
+    upload = NewFile(id=FileId("a" * 64), media_type="image/png", bytes=1)
+    twice = new_job()
+    with pytest.raises(InternalError):
+        store.create([twice, twice], files=[upload])
+    assert store.missing_files(LOCAL, [upload.id]) == {upload.id}
+
+
 def test_a_queued_job_is_cancelled_at_once(store: JobStore, submit: Submit) -> None:
     job = store.cancel(LOCAL, submit().id)
     assert job.state is JobState.CANCELED
@@ -123,7 +156,7 @@ def test_a_running_job_is_canceling_until_its_worker_confirms(
     held = claim()
     canceling = store.cancel(LOCAL, job.id)
     assert (canceling.state, canceling.finished_at, canceling.expires_at) == (JobState.CANCELING, None, None)
-    assert store.confirm_canceled(held).state is JobState.CANCELED
+    assert store.confirm_canceled(held) is JobState.CANCELED
 
 
 def test_a_job_that_waits_for_its_next_attempt_is_cancelled_at_once(
@@ -139,13 +172,15 @@ def test_cancelling_again_changes_nothing(store: JobStore, submit: Submit, claim
     held = claim()
     asked = store.cancel(LOCAL, job.id)
     assert store.cancel(LOCAL, job.id) == asked
-    ended = store.confirm_canceled(held)
+    store.confirm_canceled(held)
+    ended = store.get(LOCAL, job.id)
     assert store.cancel(LOCAL, job.id) == ended
 
 
 def test_cancelling_what_has_ended_changes_nothing(store: JobStore, submit: Submit, claim: Claiming) -> None:
     job = submit()
-    done = store.succeed(claim(), Success(result={"ok": True}))
+    store.succeed(claim(), Success(result={"ok": True}))
+    done = store.get(LOCAL, job.id)
     assert store.cancel(LOCAL, job.id) == done
 
 

@@ -41,6 +41,23 @@ def test_a_dead_workers_job_runs_again_alone(
     assert (again.id, again.attempt, again.alone) == (job.id, 2, True)
 
 
+def test_a_suspect_is_claimed_by_nobody_who_did_not_ask_for_one(
+    store: JobStore, submit: Submit, claim: Claiming, lease_ends: Callable[[], None]
+) -> None:
+    suspect = submit()
+    claim("worker-1")
+    lease_ends()
+    store.expire_leases()
+    other = submit()
+    pools = ["another", "default"]
+
+    assert (store.has_work(pools), store.has_suspects(pools)) == (True, True)
+    assert [found.id for found in store.claim(W1, pools, 10)] == [other.id]
+    assert (store.has_work(pools), store.has_suspects(pools)) == (False, True)
+    assert [found.id for found in store.claim(W1, pools, 10, suspects=True)] == [suspect.id]
+    assert not store.has_suspects(pools)
+
+
 def test_a_lease_that_runs_is_left_alone(
     store: JobStore, submit: Submit, claim: Claiming, later: Later
 ) -> None:
@@ -48,7 +65,7 @@ def test_a_lease_that_runs_is_left_alone(
     held = claim()
     later(timedelta(seconds=29))
     assert store.expire_leases() == 0
-    assert store.succeed(held, Success(result={})).state is JobState.SUCCEEDED
+    assert store.succeed(held, Success(result={})) is JobState.SUCCEEDED
 
 
 def test_a_late_worker_may_settle_what_nobody_took(
@@ -57,7 +74,7 @@ def test_a_late_worker_may_settle_what_nobody_took(
     submit()
     held = claim()
     lease_ends()
-    assert store.succeed(held, Success(result={})).state is JobState.SUCCEEDED
+    assert store.succeed(held, Success(result={})) is JobState.SUCCEEDED
 
 
 def test_a_job_that_keeps_losing_its_worker_fails(
@@ -125,6 +142,14 @@ def test_backlog_counts_what_is_claimable_now(store: JobStore, submit: Submit, c
     submit()
     claim()
     assert store.backlog() == {"gpu": 2}
+
+
+def test_backlog_counts_no_further_than_it_was_asked_to(
+    store: JobStore, new_job: Callable[..., NewJob]
+) -> None:
+    store.create([new_job(pool=pool) for pool in ("cpu", "gpu", "gpu", "gpu", "Zoo")])
+    assert store.backlog(2) == {"cpu": 1, "gpu": 2, "Zoo": 1}
+    assert store.backlog() == {"cpu": 1, "gpu": 3, "Zoo": 1}
 
 
 def _upload(store: JobStore, file: FileId, tenant: TenantId = LOCAL) -> None:

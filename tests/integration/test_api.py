@@ -26,7 +26,9 @@ from hypothesis import strategies as st
 from api.app import create_app
 from api.services import Services
 from api.settings import ApiSettings
+from shared.caching import result_key
 from shared.jobs import Success, WorkerId
+from shared.schemas import catalogue
 from tests.unit.api.conftest import RecordingHints
 from tests.unit.api.pictures import base64_png, png
 
@@ -62,6 +64,45 @@ def test_a_job_goes_from_submit_to_result(app: Flask) -> None:
     assert [other["id"] for other in found] == [job["id"]]
     assert client.get(job["links"]["self"]).get_json()["result"]["labels"][0]["label"] == "cat"
     assert client.get(f"/v1/files/{claim.input['image']['file']}/content").get_data() == png()
+
+
+def test_a_batch_goes_from_submit_to_results(app: Flask) -> None:
+    client = app.test_client()
+    services: Services = app.extensions["iconotext"]
+    photo = {"task": "classify", "input": {"image": {"part": "photo"}}}
+    text = {"task": "embed", "input": {"texts": ["a"]}, "cache": True}
+
+    answer = client.post(
+        "/v1/jobs:batch",
+        data={"request": json.dumps([photo, {}, text]), "photo": (io.BytesIO(png()), "photo.png")},
+    )
+    made = [outcome.get("job", {}).get("id") for outcome in answer.get_json()["jobs"]]
+    for claim in services.store.claim(WORKER, ["default"], 10):
+        services.store.succeed(claim, Success(result={"of": claim.id}))
+
+    assert [outcome["status"] for outcome in answer.get_json()["jobs"]] == [202, 422, 202]
+    ids = [made[2], "job_" + "0" * 32, made[0]]
+    found = client.post("/v1/jobs:get", json={"ids": ids, "wait_s": 10}).get_json()["jobs"]
+    assert [job and job["result"]["of"] for job in found] == [made[2], None, made[0]]
+
+
+def test_an_earlier_result_answers_an_equal_submit(app: Flask) -> None:
+    client = app.test_client()
+    services: Services = app.extensions["iconotext"]
+    models = {"TextEncoder": {"id": "minilm", "revision": "1", "grade": "starter"}}
+    services.store.announce(WORKER, {"models": models, "pools": ["default"], "slots": 4})
+    body = {"task": "embed", "input": {"texts": ["a"], "space": "text"}, "cache": True}
+    first = client.post("/v1/jobs", json=body).get_json()["id"]
+    [claim] = services.store.claim(WORKER, ["default"])
+    key = result_key(claim.task, claim.input, models, catalogue()["embed"].needs)
+    services.store.succeed(claim, Success(result={"dim": 384}, cache_key=key))
+
+    answer = client.post("/v1/jobs", json=body)
+
+    assert (answer.status_code, answer.get_json()["cached_from"]) == (200, first)
+    assert answer.get_json()["result"] == {"dim": 384}
+    assert client.get("/v1/system").get_json()["scaling"]["default"]["slots"] == 4
+    assert client.get("/metrics").status_code == 200
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -170,6 +211,25 @@ def test_more_long_polls_than_threads_leave_room_for_submits(database_url: str, 
         assert time.monotonic() - began < 4
         assert client.post(job["links"]["cancel"]).json()["status"] == "canceled"
         assert {poll.result().status_code for poll in polls} == {200}
+
+
+def test_64_submits_that_wait_are_all_held_and_others_are_served(database_url: str, tmp_path: Path) -> None:
+    limits = httpx.Limits(max_connections=80)
+    threads = ApiSettings().api_threads
+    with (
+        served(database_url, tmp_path, threads=threads) as (client, _),
+        httpx.Client(base_url=client.base_url, timeout=60, limits=limits, trust_env=False) as many,
+        ThreadPoolExecutor(64) as pool,
+    ):
+        wait = {"Prefer": "wait=30"}
+        held = [pool.submit(many.post, "/v1/jobs", json=JOB, headers=wait) for _ in range(64)]
+        until(lambda: len(client.get("/v1/jobs?page_size=100").json()["jobs"]) == 64)
+
+        # None was sent away, and there is room for others.
+        assert not any(one.done() for one in held)
+        for job in client.get("/v1/jobs?page_size=100").json()["jobs"]:
+            assert client.post(job["links"]["cancel"]).json()["status"] == "canceled"
+        assert {one.result().json()["status"] for one in held} == {"canceled"}
 
 
 def test_an_upload_of_unknown_length_over_the_limit_is_refused_whole(

@@ -28,6 +28,8 @@ from shared.errors import (
 )
 from shared.settings import Limits
 from worker.media import Decoder, wire
+from worker.media import decoder as decoder_module
+from worker.media.terms import Terms
 from worker.media.views import View
 
 VIEW = View(width=32, height=24)
@@ -80,6 +82,12 @@ def make_decoder() -> Iterator[MakeDecoder]:
     for decoder in made:
         decoder.close()
     assert children() == []
+    assert shared_memories() == 0
+
+
+def shared_memories() -> int:
+    """How many decode children's memory this process has mapped."""
+    return Path("/proc/self/maps").read_text().count("iconotext-picture")
 
 
 @pytest.fixture
@@ -116,6 +124,82 @@ def test_pixels_come_back_as_the_view_wants_them(make_decoder: MakeDecoder) -> N
 def test_pixels_may_be_written_to(make_decoder: MakeDecoder) -> None:
     """Torch warns of arrays that may not."""
     assert make_decoder().decode(plain(), VIEW).flags.writeable
+
+
+def test_a_picture_stays_as_it_is_when_its_child_decodes_another(make_decoder: MakeDecoder) -> None:
+    decoder = make_decoder()
+    first = decoder.decode(plain(1), VIEW)
+    decoder.decode(plain(2), VIEW)
+    assert (first == 1).all()
+
+
+def test_a_larger_file_or_view_gets_a_child_with_more_memory(
+    make_decoder: MakeDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_module, "_SHARED_BYTES", 4096)
+    decoder = make_decoder()
+    (before,) = children()
+    assert (decoder.decode(plain(7), VIEW) == 7).all()
+    assert children() == [before]
+    large = decoder.decode(plain(8), View(width=200, height=100))
+    assert (large == 8).all()
+    (after,) = children()
+    assert after != before
+    assert (decoder.decode(plain(9, "BMP"), VIEW) == 9).all()
+    assert children() == [after]
+    assert shared_memories() == 1
+
+
+@pytest.mark.parametrize(("kind", "view"), [("BMP", VIEW), ("PNG", View(width=64, height=64))])
+def test_a_file_or_view_beyond_the_most_memory_is_refused_and_costs_no_child(
+    make_decoder: MakeDecoder, monkeypatch: pytest.MonkeyPatch, kind: str, view: View
+) -> None:
+    monkeypatch.setattr(decoder_module, "_MOST_SHARED_BYTES", 4096)
+    decoder = make_decoder()
+    before = children()
+    with pytest.raises(ImageTooLarge, match="the limit of a decode process is 4,096"):
+        decoder.decode(plain(7, kind), view)
+    assert (decoder.decode(plain(5), VIEW) == 5).all()
+    assert children() == before
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        "sys.exit()",
+        "parent.send(b'no message')",
+        "parent.send(b'[]')",
+        "parent.send(pickle.dumps({}))",
+        "os.ftruncate(number, 0)",
+        "os.kill(os.getpid(), 11)",
+    ],
+)
+def test_a_hostile_child_costs_its_own_image(
+    make_decoder: MakeDecoder, monkeypatch: pytest.MonkeyPatch, lie: str
+) -> None:
+    code = (
+        "import json, os, pickle, socket, sys\n"
+        "number = json.loads(sys.argv[1])['shared_descriptor']\n"
+        "parent = socket.socket(fileno=0)\n"
+        "parent.send(b'{}')\n"
+        "parent.recv(65536)\n"
+        f"{lie}\n"
+    )
+
+    def spawned(terms: Terms, parent: Any) -> Any:
+        return subprocess.Popen(
+            [sys.executable, "-c", code, terms.written()],
+            stdin=parent.fileno(),
+            stderr=subprocess.DEVNULL,
+            pass_fds=[terms.shared_descriptor],
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoder_module, "_spawned", spawned)
+        decoder = make_decoder()
+    with pytest.raises(ImageUndecodable, match="ended its process"):
+        decoder.decode(plain(), VIEW)
+    assert (decoder.decode(plain(5), VIEW) == 5).all()
 
 
 def test_limits_reach_the_children(make_decoder: MakeDecoder) -> None:

@@ -25,7 +25,7 @@ CONTEXT = DEMO["context"]
 @pytest.fixture
 def work() -> DirectWork:
     pictures = {path.name: path.read_bytes() for path in PHOTOS.glob("*.jpg")}
-    return DirectWork(loaded("starter").models, pictures)
+    return DirectWork(loaded("starter"), pictures)
 
 
 def classified(work: DirectWork, **fields: Any) -> ClassifyResult:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from shared.errors import ModelFailed, ModelOutOfMemory
-from worker.engine.failures import is_sticky, release_memory
+from worker.engine.failures import is_out_of_memory, is_sticky, release_memory
 from worker.engine.requests import Slot
+from worker.models.capabilities import Model
 
 
 class DeviceLost(Exception):
@@ -49,13 +51,24 @@ def answer_all(slots: list[Slot], attempt: Callable[[list[Slot]], BaseException 
     return largest if halved and largest and not misfit else None
 
 
+def call(model: Model, operation: str, items: list[Any]) -> tuple[Sequence[Any], BaseException | None]:
+    """Return one answer per item and None; or no answer, and why. It raises nothing."""
+    try:
+        answers = list(getattr(model, operation.partition(".")[2])(items))
+    except BaseException as error:  # noqa: BLE001  a model may raise SystemExit, or asyncio's CancelledError
+        # Keeping an out-of-memory error would keep its traceback, and with it the tensors.
+        return (), ModelOutOfMemory(str(error)) if is_out_of_memory(error) else error
+    if len(answers) != len(items):
+        return (), ModelFailed(f"{operation} gave {len(answers)} answers for {len(items)} items")
+    return answers, None
+
+
 def _blame(slot: Slot, failure: BaseException) -> Exception:
     """Return what the request of a guilty item ends with."""
-    where = f"{slot.request.operation}, item {slot.place}"
     if isinstance(failure, ModelOutOfMemory):
-        return ModelOutOfMemory(f"{where} does not fit into memory even alone: {failure}")
+        return ModelOutOfMemory(f"{slot.name} does not fit into memory even alone: {failure}")
     if isinstance(failure, ModelFailed):
-        return ModelFailed(f"{where}: {failure}")
-    blamed = ModelFailed(f"{where}: {type(failure).__name__}: {failure}")
+        return ModelFailed(f"{slot.name}: {failure}")
+    blamed = ModelFailed(f"{slot.name}: {type(failure).__name__}: {failure}")
     blamed.__cause__ = failure
     return blamed

@@ -5,7 +5,13 @@ from __future__ import annotations
 import gc
 import sys
 
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "failed to allocate memory")
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "failed to allocate memory",
+    # cuBLAS and cuDNN say it as a CUDA error, which is otherwise sticky.
+    "status_alloc_failed",
+)
 _STICKY = ("cuda error", "device-side assert")
 
 
@@ -13,7 +19,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether a smaller batch may succeed: host, CUDA and ONNX Runtime memory alike."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and _says(error, _OUT_OF_MEMORY)
+    # ONNX Runtime's own errors are plain exceptions.
+    from_runtime = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime")
+    return from_runtime and _says(error, _OUT_OF_MEMORY)
 
 
 def is_sticky(error: BaseException) -> bool:

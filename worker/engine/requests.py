@@ -1,25 +1,40 @@
-"""What one `Engine.map` asks for: its items, and the answers as they come."""
+"""What one `Engine.submit` asks for: its items, and the answers as they come."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from worker.engine.ticket import Ticket
-from worker.models.capabilities import Model
-
-Operation = Callable[[Any, Sequence[Any]], Sequence[Any]]
 
 
 class Request:
-    """One call of `Engine.map`. The device thread answers it, any thread may fail it."""
+    """One call of `Engine.submit`. The device thread answers it, any thread may fail it."""
 
-    def __init__(self, model: Model, operation: Operation, items: Sequence[Any], ticket: Ticket) -> None:
-        self.model = model
-        #: The capability and its method: `TextEncoder.encode_texts`.
-        self.operation = operation.__qualname__
+    def __init__(
+        self,
+        operation: str,
+        items: Sequence[Any],
+        ticket: Ticket,
+        *,
+        best_batch: int | None = None,
+        first: int = 0,
+    ) -> None:
+        """Take what is asked; it holds no model, so that an idle one may go.
+
+        Args:
+            operation: the capability and its method, `TextEncoder.encode_texts`.
+            items: as the model prepared them.
+            ticket: of the job that asks.
+            best_batch: the batch size that the model measured as its best, in items.
+            first: what the job calls the first of these items, when it hands them over in groups.
+        """
+        self.operation = operation
+        self.capability = operation.partition(".")[0]
         self.items = items
         self.ticket = ticket
+        self.best_batch = best_batch
+        self.first = first
         self._answers: list[Any] = [None] * len(items)
         self._missing = len(items)
         self._error: Exception | None = None
@@ -29,12 +44,20 @@ class Request:
         """Whether an answer still matters to somebody."""
         return self._missing > 0 and self._error is None and not self.ticket.stopped
 
-    def answer(self, place: int, value: Any) -> None:
-        """Give one item its answer, once."""
+    @property
+    def is_answered(self) -> bool:
+        """Whether every item has its answer."""
+        return self._missing == 0
+
+    def answer(self, place: int, value: Any) -> bool:
+        """Give one item its answer, once; return whether it was the last: the ticket must be woken."""
         self._answers[place] = value
         self._missing -= 1
-        if self._missing == 0:
-            self.ticket.wake()
+        if self._missing:
+            return False
+        # A job may hold many answered requests, and pictures are large.
+        self.items = ()
+        return True
 
     def fail(self, error: Exception) -> None:
         """End the whole request with `error`; the first error stays."""
@@ -57,20 +80,10 @@ class Slot(NamedTuple):
     place: int
 
     @property
+    def name(self) -> str:
+        """Return what the job knows the item by."""
+        return f"{self.request.operation}, item {self.request.first + self.place}"
+
+    @property
     def item(self) -> Any:
         return self.request.items[self.place]
-
-
-def bucket(item: Any) -> Hashable:
-    """Return what an item has in common with those that may share its batch.
-
-    Arrays and tensors share shape and dtype, tuples the bucket of each member, all else its type; texts, of
-    whatever subclass, are one bucket.
-    """
-    if isinstance(item, str):
-        return "text"
-    if isinstance(item, tuple):
-        return tuple(bucket(member) for member in item)
-    if hasattr(item, "shape"):
-        return type(item).__name__, tuple(item.shape), str(item.dtype)
-    return type(item).__name__

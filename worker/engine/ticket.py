@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from worker.models.capabilities import ModelCard
+
 
 class Ticket:
     """One attempt at one job, shared by the runner, the decoder and the engine."""
@@ -16,10 +18,11 @@ class Ticket:
         self.largest_batch = 0
         #: Wall time of the batches that the job took part in; neighbours count the same seconds too.
         self.model_seconds = 0.0
-        #: The capabilities that the job used, by name.
-        self.models: set[str] = set()
+        #: The model that the job used behind each capability, by the capability's name.
+        self.models: dict[str, ModelCard] = {}
         self._reason: Exception | None = None
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
 
     @property
     def stopped(self) -> bool:
@@ -27,7 +30,7 @@ class Ticket:
 
     def stop(self, reason: Exception) -> None:
         """Make `check`, and whatever waits on this ticket, raise `reason`; the first reason stays."""
-        with self._changed:
+        with self._lock:
             self._reason = self._reason or reason
             self._changed.notify_all()
 
@@ -36,13 +39,18 @@ class Ticket:
         if self._reason is not None:
             raise self._reason
 
+    def charge(self, seconds: float, answered: int) -> None:
+        """Book a model call that the job took part in, and the items that it answered; 0: it failed."""
+        self.model_seconds += seconds
+        self.largest_batch = max(self.largest_batch, answered)
+
     def wait_until(self, happened: Callable[[], bool]) -> None:
         """Block until `happened()`, asked again at each `wake`; raise the reason once stopped."""
-        with self._changed:
+        with self._lock:
             self._changed.wait_for(lambda: self.stopped or happened())
         self.check()
 
     def wake(self) -> None:
         """Have the waiter look again."""
-        with self._changed:
+        with self._lock:
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""A decode child: `python -m worker.media.child MEMORY_BYTES CPU_SECONDS`, its parent on standard input.
+"""A decode child: `python -m worker.media.child TERMS`, its parent on standard input.
 
 It holds nothing worth stealing, one image at a time, and may die: the parent starts another.
 """
@@ -6,26 +6,25 @@ It holds nothing worth stealing, one image at a time, and may die: the parent st
 from __future__ import annotations
 
 import math
+import os
 import resource
 import signal
 import socket
 import sys
-from dataclasses import dataclass
+import time
 
 # Pillow would import these when a picture first needs them; once confined, a child can open no file.
 from PIL import Image, ImageCms, ImageColor, ImageOps, ImagePalette, MpoImagePlugin  # noqa: F401
 
 from shared.errors import CallerError
-from worker.media import images, wire
+from worker.media import images, terms, wire
+from worker.media.memory import Memory
+from worker.media.terms import Terms
 from worker.media.views import View
 
 _LEAST_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Limits:
-    image_pixels: int
-    image_side: int
+#: Of an error's message; a packet has room for it.
+_MAX_MESSAGE = 2000
 
 
 def confine(memory_bytes: int) -> None:
@@ -41,35 +40,39 @@ def confine(memory_bytes: int) -> None:
 
 def allow_cpu(seconds: float) -> None:
     """Let this process use so much more CPU time; then SIGXCPU ends it."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    used = usage.ru_utime + usage.ru_stime
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used + seconds), hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    allowed = math.ceil(time.process_time() + seconds)
+    if soft != allowed:
+        resource.setrlimit(resource.RLIMIT_CPU, (allowed, hard))
 
 
-def serve(parent: socket.socket, cpu_seconds: float) -> None:
+def serve(parent: socket.socket, memory: Memory, mine: Terms) -> None:
     """Decode until the parent closes, be it by its death."""
     wire.send(parent, {"ready": True})
     while True:
-        allow_cpu(cpu_seconds)
-        head, content = wire.receive(parent, max_body=sys.maxsize)
+        allow_cpu(mine.cpu_seconds)
+        request = wire.receive(parent)
         try:
-            frame = images.decode(content, View(**head["view"]), _Limits(**head["limits"]))
+            frame = images.decode(memory.take(request["bytes"]), View(**request["view"]), mine)
         except CallerError as error:
-            wire.send(parent, {"error": error.code, "message": error.message})
+            wire.send(parent, {"error": error.code, "message": error.message[:_MAX_MESSAGE]})
         else:
-            wire.send(parent, {}, frame.tobytes())
+            memory.put(frame.tobytes())
+            wire.send(parent, {})
 
 
 def main() -> None:
     """Serve the parent on standard input."""
-    memory_bytes, cpu_seconds = int(sys.argv[1]), float(sys.argv[2])
+    mine = terms.read(sys.argv[1])
     Image.preinit()
-    confine(memory_bytes)
+    memory = Memory(mine.shared_descriptor, mine.shared_bytes)
+    # The descriptor, and the copy of it that a mapping of Python's keeps.
+    os.closerange(3, mine.shared_descriptor + 2)
+    confine(mine.memory_bytes)
     # A limit too low for any picture shows here, before it is taken for the first picture's fault.
     bytearray(_LEAST_BYTES)
     try:
-        serve(socket.socket(fileno=sys.stdin.fileno()), cpu_seconds)
+        serve(socket.socket(fileno=sys.stdin.fileno()), memory, mine)
     except (wire.PeerLost, OSError):
         sys.exit(0)
 

@@ -8,12 +8,10 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +27,8 @@ from shared.errors import (
 )
 from shared.settings import Limits
 from worker.media import wire
+from worker.media.memory import Memory, new_descriptor
+from worker.media.terms import Terms
 from worker.media.views import View
 
 _PROJECT = Path(__file__).parents[2]
@@ -39,57 +39,84 @@ _ERRORS: dict[str, type[CallerError]] = {
     kind.code: kind
     for kind in (ImageNotRecognized, ImageFormatForbidden, ImageTooLarge, ImageCorrupt, ImageUndecodable)
 }
-_Answer = tuple[dict[str, Any], bytearray]
+#: Shared with each child: no file that the API takes is larger, and no view of a model. Takes room when used.
+_SHARED_BYTES = 32 * 2**20
+#: What it grows to, in a new child, for a larger file or view; never beyond this share of a child's memory.
+_MOST_SHARED_BYTES = 256 * 2**20
+_SHARE_OF_MEMORY = 4
 
 
 class Child:
-    """One decode process and the socket to it. Whoever holds it is its only user."""
+    """One decode process, the socket to it and the memory shared with it; whoever holds it alone uses it."""
 
-    def __init__(self, memory_bytes: int, cpu_seconds: float) -> None:
+    def __init__(self, memory_bytes: int, shared_bytes: int, seconds: float, limits: Limits) -> None:
         """Start the process and wait until it is ready.
 
         Raises:
             DecoderFailed: it does not start.
         """
-        command = [sys.executable, "-P", "-m", "worker.media.child", str(memory_bytes), str(cpu_seconds)]
-        self._socket, theirs = socket.socketpair()
+        self._held = ExitStack()
         try:
-            with theirs:
-                self.process = subprocess.Popen(
-                    command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=_environment()
+            with ExitStack() as theirs:
+                descriptor = new_descriptor(shared_bytes)
+                theirs.callback(os.close, descriptor)
+                self._memory = self._held.enter_context(closing(Memory(descriptor, shared_bytes)))
+                self._socket, parent = wire.pair()
+                self._held.enter_context(self._socket)
+                theirs.enter_context(parent)
+                terms = Terms(
+                    memory_bytes=memory_bytes,
+                    cpu_seconds=seconds,
+                    image_pixels=limits.image_pixels,
+                    image_side=limits.image_side,
+                    shared_descriptor=descriptor,
+                    shared_bytes=shared_bytes,
                 )
+                self.process = _spawned(terms, parent)
         except OSError as error:
-            self._socket.close()
+            self._held.close()
             raise DecoderFailed(f"cannot start a decode process: {error}") from error
         try:
-            wire.receive(self._socket, max_body=0, deadline=time.monotonic() + _START_SECONDS)
+            self._socket.settimeout(_START_SECONDS)
+            wire.receive(self._socket)
         except (wire.PeerLost, OSError) as error:
             self.end()
             raise DecoderFailed(
                 f"a decode process ended before it was ready ({self.ending}); it has {memory_bytes:,} bytes "
                 "of memory: 256 MiB is little, 1 GiB is plenty"
             ) from error
+        self._socket.settimeout(seconds)
 
-    def ask(self, head: dict[str, Any], content: bytes, answer_bytes: int, seconds: float) -> _Answer:
-        """Return the child's head and body.
+    @property
+    def shared_bytes(self) -> int:
+        """Return the largest file, and the most pixels' bytes, that it can be asked for."""
+        return self._memory.capacity
+
+    def ask(self, content: bytes, view: View) -> NDArray[np.uint8]:
+        """Return the picture that the child makes of a file, a copy.
 
         Raises:
+            CallerError: what the child says of the image.
             PeerLost, OSError: it died, or broke the protocol.
-            TimeoutError: it took longer than `seconds`.
+            TimeoutError: it took longer than it may.
         """
-        deadline = time.monotonic() + seconds
-        self._socket.settimeout(seconds)
-        wire.send(self._socket, head, content)
-        head, body = wire.receive(self._socket, max_body=answer_bytes, deadline=deadline)
-        if "error" not in head and len(body) != answer_bytes:
-            raise wire.PeerLost(f"answers {len(body)} bytes for {answer_bytes}")
-        return head, body
+        pixels = np.empty((view.height, view.width, 3), np.uint8)
+        try:
+            self._memory.put(content)
+            wire.send(self._socket, {"bytes": len(content), "view": asdict(view)})
+            answer = wire.receive(self._socket)
+            if "error" in answer:
+                raise _ERRORS.get(str(answer["error"]), ImageUndecodable)(str(answer.get("message")))
+            self._memory.take_into(pixels.data.cast("B"))
+        finally:
+            self._memory.trim(max(len(content), pixels.nbytes))
+        return pixels
 
     def end(self) -> None:
         """Kill the process and wait until it is gone."""
         self.process.kill()
         self.process.wait()
-        self._socket.close()
+        self._held.close()
 
     @property
     def is_alive(self) -> bool:
@@ -116,7 +143,8 @@ class Decoder:
         """
         self._memory_bytes = memory_bytes
         self._seconds = seconds
-        self._limits = {"image_pixels": limits.image_pixels, "image_side": limits.image_side}
+        self._limits = limits
+        self._most_shared_bytes = min(_MOST_SHARED_BYTES, memory_bytes // _SHARE_OF_MEMORY)
         self._changed = threading.Condition()
         #: The pool's places that nobody uses now, the last used last; None: no child there yet. A dead child
         #: keeps its place until somebody needs it.
@@ -132,7 +160,7 @@ class Decoder:
         """
         with ExitStack() as all_at_once:
             for _ in range(len(self._free)):
-                all_at_once.enter_context(self._child())
+                all_at_once.enter_context(self._child(0))
 
     def close(self) -> None:
         """End every child; whoever waits for one, or for a picture, gets `DecoderFailed`."""
@@ -158,16 +186,18 @@ class Decoder:
             ImageUndecodable: it broke the limit of memory or time, or the child that decoded it.
             DecoderFailed: no child can be started, or the pool is closed.
         """
-        with self._child() as child:
-            head, pixels = self._ask(child, content, view)
-        if "error" in head:
-            raise _ERRORS.get(str(head["error"]), ImageUndecodable)(str(head.get("message")))
-        return np.frombuffer(pixels, np.uint8).reshape(view.height, view.width, 3)
+        needed = max(len(content), view.width * view.height * 3)
+        if needed > self._most_shared_bytes:
+            raise ImageTooLarge(
+                f"the image's file or its view has {needed:,} bytes; "
+                f"the limit of a decode process is {self._most_shared_bytes:,}"
+            )
+        with self._child(needed) as child:
+            return self._ask(child, content, view)
 
-    def _ask(self, child: Child, content: bytes, view: View) -> _Answer:
-        request = {"view": asdict(view), "limits": self._limits}
+    def _ask(self, child: Child, content: bytes, view: View) -> NDArray[np.uint8]:
         try:
-            return child.ask(request, content, view.width * view.height * 3, self._seconds)
+            return child.ask(content, view)
         except (wire.PeerLost, OSError) as error:
             self._end(child)
             if self._closed:
@@ -177,17 +207,17 @@ class Decoder:
             raise ImageUndecodable(f"decoding the image ended its process ({child.ending})") from error
 
     @contextmanager
-    def _child(self) -> Iterator[Child]:
-        """Lend a living child to one caller."""
+    def _child(self, needed: int) -> Iterator[Child]:
+        """Lend a living child, with this much shared memory at least, to one caller."""
         with self._changed:
             self._changed.wait_for(lambda: self._free or self._closed)
             if self._closed:
                 raise DecoderFailed("the decoder is closed")
             child = self._free.pop()
         try:
-            if child is None or not child.is_alive:
+            if child is None or child.shared_bytes < needed or not child.is_alive:
                 self._end(child)
-                child = self._spawn()
+                child = self._spawn(needed)
             yield child
         finally:
             self._take_back(child)
@@ -200,8 +230,9 @@ class Decoder:
                 return
         self._end(child)
 
-    def _spawn(self) -> Child:
-        child = Child(self._memory_bytes, self._seconds)
+    def _spawn(self, needed: int) -> Child:
+        shared = min(max(_SHARED_BYTES, needed), self._most_shared_bytes)
+        child = Child(self._memory_bytes, shared, self._seconds, self._limits)
         with self._changed:
             self._living.add(child)
         return child
@@ -212,6 +243,16 @@ class Decoder:
             with self._changed:
                 self._living.discard(child)
                 self._changed.notify_all()
+
+
+def _spawned(terms: Terms, parent: socket.socket) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "worker.media.child", terms.written()],
+        stdin=parent.fileno(),
+        stdout=subprocess.DEVNULL,
+        pass_fds=[terms.shared_descriptor],
+        env=_environment(),
+    )
 
 
 def _environment() -> dict[str, str]:

@@ -2,13 +2,14 @@
 
 Every operation takes a sequence and returns a list of the same length, in order: that is what lets the
 engine form one batch from many jobs, and split a failing one. Operations run on the device thread only.
+No answer holds a NaN or an infinity: a batch whose answers would raises `ModelFailed`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,8 @@ class ModelCard:
     #: `cpu`, `cuda:0`.
     device: str
     dtype: str
+    #: What runs it: `eager` torch, `bf16`, `compiled`, `onnx`, or `numpy`.
+    runtime: str = "eager"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +70,26 @@ class Model(Protocol):
 
     def warm_up(self) -> None:
         """Run each operation once, so that the first job pays for no lazy work."""
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A model that does off the device thread what comes before its network, for each item by itself."""
+
+    def prepare(self, method: str, items: Sequence[Any]) -> Sequence[Any]:
+        """Return what `method` takes instead of these items, one for one and in order, to the same answers.
+
+        Called in the threads of jobs, any number at a time. What needs nothing is returned as it is.
+        """
+
+
+@runtime_checkable
+class Tuned(Protocol):
+    """A model that knows how many items at a time it answers fastest."""
+
+    @property
+    def batch_limits(self) -> Mapping[str, int]:
+        """Return the best batch size in items by method, `encode_images`; larger batches gain nothing."""
 
 
 @runtime_checkable

@@ -20,8 +20,8 @@ left out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +32,14 @@ from worker.models.capabilities import (
     ImageEncoder,
     ImageFeatures,
     ModelCard,
+    Prepares,
     RegionFeatures,
     TextEncoder,
+    Tuned,
     Vector,
     Vectors,
 )
+from worker.models.finite import require_finite
 from worker.models.sources import Source
 
 #: Goes up whenever `fit` computes something else from the same inputs.
@@ -56,13 +59,12 @@ _FIT_BATCH = 256
 class LinearClassifier(ImageEncoder, Protocol):
     """An image encoder whose last layer can be read."""
 
-    @property
     def class_weights(self) -> NDArray[np.float32]:
-        """Return the classifier's rows, float32 of shape (V, F)."""
+        """Return the classifier's rows, float32 of shape (V, F); may read the weight file for it."""
 
 
 class Conse:
-    """A `JointEncoder`.
+    """A `JointEncoder` that `Prepares` and is `Tuned` as far as the text encoder below is.
 
     Args:
         maps: `mean` (D,): the label texts' mean vector; `labels` (V, D): the label texts' vectors, centred,
@@ -91,6 +93,17 @@ class Conse:
     def warm_up(self) -> None:
         self.embed_texts(["warm up"])
 
+    @property
+    def batch_limits(self) -> Mapping[str, int]:
+        limits = self._text.batch_limits if isinstance(self._text, Tuned) else {}
+        return {"embed_texts": limits["encode_texts"]} if "encode_texts" in limits else {}
+
+    def prepare(self, method: str, items: Sequence[Any]) -> Sequence[Any]:
+        """Return texts as the text encoder prepares them, for `embed_texts`."""
+        if method != "embed_texts" or not isinstance(self._text, Prepares):
+            return items
+        return self._text.prepare("encode_texts", items)
+
     def embed_texts(self, texts: Sequence[str]) -> list[Vector]:
         """Return each text's vector, centred on the mean of the label texts as the pictures are."""
         if not texts:
@@ -98,24 +111,28 @@ class Conse:
         return list(_unit(np.stack(self._text.encode_texts(texts)) - self._mean))
 
     def project_images(self, features: Sequence[ImageFeatures]) -> list[Vector]:
-        return [self._project(one.pooled[None], one.probabilities[None])[0] for one in features]
+        if not features:
+            return []
+        pooled = np.stack([one.pooled for one in features])
+        return list(self._project(pooled, np.stack([one.probabilities for one in features])))
 
     def project_regions(self, features: Sequence[RegionFeatures]) -> list[Vectors]:
-        return [
-            self._project(
-                one.grid.reshape(-1, one.grid.shape[-1]),
-                one.probabilities.reshape(-1, one.probabilities.shape[-1]),
-            )
-            for one in features
-        ]
+        if not features:
+            return []
+        grids = [one.grid.reshape(-1, one.grid.shape[-1]) for one in features]
+        chances = [one.probabilities.reshape(-1, one.probabilities.shape[-1]) for one in features]
+        ends = np.cumsum([len(grid) for grid in grids])[:-1]
+        return np.split(self._project(np.concatenate(grids), np.concatenate(chances)), ends)
 
     def _project(self, features: NDArray[np.float32], probabilities: NDArray[np.float32]) -> Vectors:
         """Return one unit vector per row."""
-        top = np.argpartition(-probabilities, _TOP_CLASSES, axis=1)[:, :_TOP_CLASSES]
+        top = np.argpartition(probabilities, -_TOP_CLASSES, axis=1)[:, -_TOP_CLASSES:]
         weights = np.take_along_axis(probabilities, top, axis=1)
         by_words = _unit(np.einsum("nk,nkd->nd", weights, self._labels[top]))
         by_ridge = _unit(features @ self._ridge)
-        return _unit((1 - _RIDGE_SHARE) * by_words + _RIDGE_SHARE * by_ridge)
+        vectors = _unit((1 - _RIDGE_SHARE) * by_words + _RIDGE_SHARE * by_ridge)
+        require_finite(vectors)
+        return vectors
 
 
 def load(source: Source) -> Conse:
@@ -133,17 +150,18 @@ def load(source: Source) -> Conse:
         _PROMPTS,
         _RIDGE,
     )
-    maps = cached_tensors(source.cache_dir, "conse", inputs, lambda: fit(text, image))
+    maps = cached_tensors(source.place.cache_dir, "conse", inputs, lambda: fit(text, image))
     # Its own arithmetic is numpy's, wherever the encoders below run.
-    return Conse(dataclasses.replace(source.card, device="cpu"), text, maps)
+    return Conse(dataclasses.replace(source.card, device="cpu", runtime="numpy"), text, maps)
 
 
 def fit(text: TextEncoder, image: LinearClassifier) -> Tensors:
-    """Return `Conse`'s maps. Takes 2 x V short texts, some ten seconds on two cores."""
+    """Return `Conse`'s maps. Takes 2 x V short texts, some two seconds on two cores with ONNX Runtime."""
     vectors = _label_vectors(text, image.vocabulary)
     mean = vectors.mean(axis=0)
     labels = _unit(vectors - mean)
-    rows = _unit(image.class_weights - image.class_weights.mean(axis=0))
+    weights = image.class_weights()
+    rows = _unit(weights - weights.mean(axis=0))
     gram = rows.T @ rows + np.float32(_RIDGE) * np.eye(rows.shape[1], dtype=np.float32)
     return {"mean": mean, "labels": labels, "ridge": np.linalg.solve(gram, rows.T @ labels)}
 

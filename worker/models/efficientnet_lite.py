@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from efficientnet_lite_pytorch import EfficientNet
 from numpy.typing import NDArray
-from torchvision.models import EfficientNet_B0_Weights
 
 from worker.media.views import View
+from worker.models.cache import cached
 from worker.models.capabilities import ImageFeatures, ModelCard, Pixels, RegionFeatures
-from worker.models.sources import Source
+from worker.models.finite import require_finite
+from worker.models.runtimes.network import Answers, Batch, Network, Operation
+from worker.models.runtimes.tuning import Tuning
+from worker.models.sources import Source, card_of
 
+if TYPE_CHECKING:
+    import torch
+
+#: Goes up whenever `networks.efficientnet_lite` computes something else from the same weights.
+_VERSION = 1
+_DIM = 1280
 #: As the weights' authors evaluate them: 224 of 256 (`CROP_PADDING = 32` in tensorflow/tpu's efficientnet).
 _VIEW = View(width=224, height=224, fit="crop", resample="bicubic", crop_fraction=0.875)
 #: 10 x 10 cells. Measured on 120 pairs of photographs put side by side, with a text that names one of them:
@@ -22,12 +34,22 @@ _REGION_VIEW = View(width=320, height=320, fit="stretch", resample="bicubic")
 
 
 class EfficientNetLite:
-    """An `ImageEncoder`, and a `LinearClassifier` that a joint space can be fitted on."""
+    """An `ImageEncoder` that is `Tuned`, and a `LinearClassifier` that a joint space can be fitted on."""
 
-    def __init__(self, card: ModelCard, network: EfficientNet) -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        *,
+        images: Tuning,
+        regions: Tuning,
+        vocabulary: Sequence[str],
+        class_weights: Callable[[], NDArray[np.float32]],
+    ) -> None:
         self._card = card
-        self._network = network
-        self._vocabulary: list[str] = EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"]
+        self._images = images
+        self._regions = regions
+        self._vocabulary = vocabulary
+        self._class_weights = class_weights
 
     @property
     def card(self) -> ModelCard:
@@ -35,7 +57,7 @@ class EfficientNetLite:
 
     @property
     def dim(self) -> int:
-        return int(self._network._fc.in_features)
+        return _DIM
 
     @property
     def vocabulary(self) -> Sequence[str]:
@@ -49,61 +71,102 @@ class EfficientNetLite:
     def region_view(self) -> View:
         return _REGION_VIEW
 
-    def warm_up(self) -> None:
-        self.encode_images([_black(_VIEW)])
-        self.encode_regions([_black(_REGION_VIEW)])
+    @property
+    def batch_limits(self) -> Mapping[str, int]:
+        return {"encode_images": self._images.batch, "encode_regions": self._regions.batch}
 
-    @torch.inference_mode()
+    def warm_up(self) -> None:
+        self.encode_images([_black(_VIEW)] * self._images.batch)
+        self.encode_regions([_black(_REGION_VIEW)] * self._regions.batch)
+
     def encode_images(self, images: Sequence[Pixels]) -> list[ImageFeatures]:
         """Return pooled features of shape (1280,) and 1000 probabilities per picture."""
-        if not images:
-            return []
-        pooled = self._feature_maps(images).mean(dim=(2, 3))
-        probabilities = self._network._fc(pooled).softmax(dim=-1)
         return [
-            ImageFeatures(pooled=one, probabilities=chances)
-            for one, chances in zip(_on_cpu(pooled), _on_cpu(probabilities), strict=True)
+            ImageFeatures(pooled=pooled, probabilities=probabilities)
+            for pooled, probabilities in _each(self._images.network, images)
         ]
 
-    @torch.inference_mode()
     def encode_regions(self, images: Sequence[Pixels]) -> list[RegionFeatures]:
-        """Return the last feature map, one cell per 32 pixels, and the classifier applied to each cell.
-
-        The classifier is linear and follows a mean over the cells, so its value in each cell is the class
-        activation map (Zhou et al. 2016).
-        """
-        if not images:
-            return []
-        grids = self._feature_maps(images).permute(0, 2, 3, 1).contiguous()
-        probabilities = self._network._fc(grids).softmax(dim=-1)
+        """Return the last feature map, one cell per 32 pixels, and the classifier applied to each cell."""
         return [
-            RegionFeatures(grid=grid, probabilities=chances)
-            for grid, chances in zip(_on_cpu(grids), _on_cpu(probabilities), strict=True)
+            RegionFeatures(grid=grid, probabilities=probabilities)
+            for grid, probabilities in _each(self._regions.network, images)
         ]
 
-    @property
     def class_weights(self) -> NDArray[np.float32]:
-        """Return the classifier's rows, float32 of shape (1000, 1280)."""
-        return _on_cpu(self._network._fc.weight)
-
-    def _feature_maps(self, images: Sequence[Pixels]) -> torch.Tensor:
-        batch = torch.from_numpy(np.stack(images)).to(self._card.device).permute(0, 3, 1, 2)
-        # From (N, H, W, 3) the permuted batch is channels-last already, which is the faster layout on CPUs.
-        maps: torch.Tensor = self._network.extract_features((batch.float() - 127.0) / 128.0)
-        return maps
+        """Return the classifier's rows, float32 of shape (1000, 1280), from the weight file."""
+        return self._class_weights()
 
 
 def load(source: Source) -> EfficientNetLite:
     """Load the encoder from its verified weight file, tensors only."""
-    network = EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(torch.load(source.require_weights(), map_location="cpu", weights_only=True))
-    network = network.eval().requires_grad_(False)
-    return EfficientNetLite(source.card, network.to(source.card.device, memory_format=torch.channels_last))
+    weights = source.require_weights()
+
+    def tuned(name: str, kind: str, view: View, varying: tuple[int, ...]) -> Tuning:
+        return source.tune(
+            Operation(
+                name=name,
+                revision=source.card.revision,
+                version=_VERSION,
+                build=partial(_module, kind, weights),
+                sample=partial(_sample, view),
+                varying=(varying,),
+            )
+        )
+
+    images = tuned("encode_images", "WholePictures", _VIEW, (0,))
+    # A map has as many cells as the picture gives, so other sizes than the view's are taken as well.
+    regions = tuned("encode_regions", "Cells", _REGION_VIEW, (0, 1, 2))
+    return EfficientNetLite(
+        card_of(source.card, images, regions),
+        images=images,
+        regions=regions,
+        vocabulary=_vocabulary(source.place.cache_dir),
+        class_weights=partial(_class_weights, weights),
+    )
+
+
+def _each(network: Network, images: Sequence[Pixels]) -> list[Answers]:
+    if not images:
+        return []
+    outputs = network(np.stack(images))
+    require_finite(*outputs)
+    return list(zip(*outputs, strict=True))
+
+
+def _module(kind: str, weights: Path) -> torch.nn.Module:
+    from worker.models.networks import efficientnet_lite  # noqa: PLC0415  # torch: only where a network is built
+
+    module: torch.nn.Module = getattr(efficientnet_lite, kind)(efficientnet_lite.network(weights))
+    return module.eval()
+
+
+def _class_weights(weights: Path) -> NDArray[np.float32]:
+    from worker.models.networks import efficientnet_lite  # noqa: PLC0415  # as above
+
+    rows: NDArray[np.float32] = efficientnet_lite.network(weights)._fc.weight.numpy()
+    return rows
+
+
+def _vocabulary(cache_dir: Path) -> list[str]:
+    """Return the names of the classes; kept, because torchvision takes seconds to import."""
+
+    def read() -> bytes:
+        from torchvision.models import EfficientNet_B0_Weights  # noqa: PLC0415  # as above
+
+        return json.dumps(EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"]).encode()
+
+    names: list[str] = json.loads(cached(cache_dir, "imagenet", [version("torchvision")], read))
+    return names
 
 
 def _black(view: View) -> Pixels:
     return np.zeros((view.height, view.width, 3), dtype=np.uint8)
 
 
-def _on_cpu(tensor: torch.Tensor) -> NDArray[np.float32]:
-    return tensor.detach().float().cpu().numpy()
+def _sample(view: View, items: int) -> Batch:
+    """Return smooth colours with some noise on them: like photographs, they excite some features only."""
+    random: Any = np.random.default_rng(items)
+    colours = random.integers(0, 256, (items, 1, 1, 3))
+    noise = random.normal(0, 20, (items, view.height, view.width, 3))
+    return (np.clip(colours + noise, 0, 255).astype(np.uint8),)

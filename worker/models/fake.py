@@ -7,6 +7,9 @@ A text may carry a command, to make the device misbehave on purpose:
     fake:memory         raises MemoryError for any batch that holds it
     fake:exit           ends the process, as a crash in native code would
     fake:sleep=SECONDS  takes that long
+    fake:hang           never answers
+    fake:nan            answers with NaN, which no model may: ModelFailed
+    fake:allocate=BYTES takes so much memory while it answers
 
 A picture that is `POISON` in every pixel fails like `fake:fail`. A manifest's `options` may hold
 `seconds_per_batch`, `seconds_per_item` and `largest_batch` (a longer batch raises MemoryError).
@@ -34,6 +37,7 @@ from worker.models.capabilities import (
     Vector,
     Vectors,
 )
+from worker.models.finite import require_finite
 from worker.models.sources import Source
 
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -60,8 +64,9 @@ _CELLS = 4
 _CELL_PIXELS = 8
 #: Of squared distance in units of 255: a colour 30 levels away is still named with some certainty.
 _SOFTNESS = 0.02
-_COMMAND = re.compile(r"fake:(fail|memory|exit|sleep=(\d+(?:\.\d+)?))")
+_COMMAND = re.compile(r"fake:(fail|memory|exit|hang|nan|(?:sleep|allocate)=(\d+(?:\.\d+)?))")
 _CRASHED = 70
+_AN_HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,9 +103,9 @@ class FakeTextEncoder:
         self.encode_texts(["warm up"])
 
     def encode_texts(self, texts: Sequence[str]) -> list[Vector]:
-        _obey(texts)
+        answers = _answer(texts)
         self._pace.spend(len(texts))
-        return [_text_vector(text) for text in texts]
+        return answers
 
 
 class FakeImageEncoder:
@@ -177,13 +182,15 @@ class FakeJointEncoder:
         self.embed_texts(["warm up"])
 
     def embed_texts(self, texts: Sequence[str]) -> list[Vector]:
-        _obey(texts)
+        answers = _answer(texts)
         self._pace.spend(len(texts))
-        return [_text_vector(text) for text in texts]
+        return answers
 
     def project_images(self, features: Sequence[ImageFeatures]) -> list[Vector]:
         self._pace.spend(len(features))
-        return [_unit(one.probabilities @ self.vocabulary_vectors) for one in features]
+        vectors = [_unit(one.probabilities @ self.vocabulary_vectors) for one in features]
+        require_finite(*vectors)
+        return vectors
 
     def project_regions(self, features: Sequence[RegionFeatures]) -> list[Vectors]:
         self._pace.spend(len(features))
@@ -202,18 +209,36 @@ def load(source: Source) -> Model:
     return kinds[source.capability](source.card, Pace(**source.options))
 
 
-def _obey(texts: Sequence[str]) -> None:
+def _answer(texts: Sequence[str]) -> list[Vector]:
+    """Return each text's vector, once its command is obeyed."""
+    vectors = []
     for text in texts:
-        if command := _COMMAND.search(text):
-            match command[1]:
-                case "fail":
-                    raise RuntimeError("fake:fail is in this batch")
-                case "memory":
-                    raise MemoryError("fake:memory is in this batch")
-                case "exit":
-                    os._exit(_CRASHED)
-                case _:
-                    time.sleep(float(command[2]))
+        command = _COMMAND.search(text)
+        if command:
+            _obey(command[1], command[2])
+        vectors.append(
+            _text_vector(text) * (np.float32(np.nan) if command and command[1] == "nan" else np.float32(1))
+        )
+    require_finite(*vectors)
+    return vectors
+
+
+def _obey(command: str, number: str | None) -> None:
+    match command.partition("=")[0]:
+        case "fail":
+            raise RuntimeError("fake:fail is in this batch")
+        case "memory":
+            raise MemoryError("fake:memory is in this batch")
+        case "exit":
+            os._exit(_CRASHED)
+        case "hang":
+            while True:
+                time.sleep(_AN_HOUR_S)
+        case "sleep":
+            time.sleep(float(number or 0))
+        case "allocate":
+            # Ones, for the kernel gives no page to zeros that nobody has written.
+            np.ones(int(float(number or 0)), dtype=np.uint8)
 
 
 def _text_vector(text: str) -> Vector:

@@ -1,189 +1,162 @@
-"""From a profile's name to loaded models: manifest, files, backends."""
+"""From a profile's name to models that can be loaded: manifest, files, backends."""
 
 from __future__ import annotations
 
 import importlib
-import tomllib
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from typing import Any
 
 from shared.errors import BadConfiguration, ModelUnavailable
-from shared.jobs import Json
+from shared.manifests import Entry, Manifest, read_manifest
 from worker.models.capabilities import CAPABILITIES, Model, ModelCard
+from worker.models.runtimes.network import Place, Wanted
 from worker.models.sources import Source, verified_file
-
-_MANIFESTS = Path(__file__).parent / "manifests"
-
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Entry(_Strict):
-    """One model in a manifest."""
-
-    #: A module in `worker/models/` with `load(source: Source) -> Model`.
-    backend: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
-    id: str
-    architecture: str
-    licence: str
-    grade: Literal["starter", "full", "test"]
-    #: The installed package that holds the weights; none: a model without weights of its own.
-    package: str | None = None
-    #: The weight file inside the package, and the sha256 it must have.
-    file: str | None = None
-    sha256: Sha256 | None = None
-    #: Other files of the package that the backend reads, with their sha256.
-    companions: dict[str, Sha256] = Field(default_factory=dict)
-    #: The capabilities that this model is built over.
-    over: list[str] = Field(default_factory=list)
-    #: Handed to the backend as they are.
-    options: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _weights_are_named_whole(self) -> Entry:
-        if len({self.package is None, self.file is None, self.sha256 is None}) != 1:
-            raise ValueError("give package, file and sha256, or none of them")
-        if self.companions and self.package is None:
-            raise ValueError("companions need a package")
-        return self
-
-
-class Manifest(_Strict):
-    """One profile: which model stands behind each capability."""
-
-    summary: str
-    models: dict[str, Entry]
-
-    @model_validator(mode="after")
-    def _capabilities_exist_and_come_in_order(self) -> Manifest:
-        seen: set[str] = set()
-        for name, entry in self.models.items():
-            if name not in CAPABILITIES:
-                raise ValueError(f"{name} is no capability; there are {', '.join(CAPABILITIES)}")
-            if missing := [below for below in entry.over if below not in seen]:
-                raise ValueError(f"{name} is built over {', '.join(missing)}, which must stand before it")
-            seen.add(name)
-        return self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Loading:
+    """How one model of a profile is loaded, whenever it is wanted."""
+
+    capability: str
+    #: The model's id.
+    name: str
+    #: Given the loaded models that this one is `over`, returns it warm.
+    load: Callable[[Mapping[str, Model]], Model]
+    over: tuple[str, ...] = ()
+    #: Loaded at start and never given up; else when first needed, until its memory is wanted.
+    keep: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Profile:
-    """A profile's models, loaded."""
+    """A profile, ready to load."""
 
     name: str
-    #: By capability.
-    models: Mapping[str, Model]
+    manifest: Manifest
+    #: By capability; what a model is built over stands before it.
+    loadings: Mapping[str, Loading]
+
+    def load_all(self) -> dict[str, Model]:
+        """Load every model and return them by capability; call it once per process.
+
+        Raises:
+            BadConfiguration: a backend does not serve the capability that it stands for.
+            ModelUnavailable: a package or a weight file is missing, or is not what the manifest names.
+        """
+        models: dict[str, Model] = {}
+        for capability, loading in self.loadings.items():
+            models[capability] = loading.load({name: models[name] for name in loading.over})
+        return models
 
 
-def load_profile(profile: str, *, device: str, cache_dir: Path) -> Profile:
-    """Load every model of a profile onto a device; call it once per process.
+def load_profile(
+    profile: str,
+    *,
+    device: str,
+    cache_dir: Path,
+    runtime: Wanted = "auto",
+    threads: int | None = None,
+    pools: Collection[str] | None = None,
+) -> Profile:
+    """Return a profile whose models can be loaded onto a device; nothing is loaded yet.
 
     Args:
-        profile: the name of a manifest in `worker/models/manifests/`, or the path of a `.toml` file.
+        profile: the name of a manifest in `shared/manifests/`, or the path of a `.toml` file.
         device: as torch names it: `cpu`, `cuda:0`.
-        cache_dir: where fitted maps are kept between starts; made when absent.
+        cache_dir: where exports, measurements and fitted maps are kept between starts; made when absent.
+        runtime: what runs the networks; `auto` takes the fastest.
+        threads: cores that the networks may use; by default all that this process may run on.
+        pools: those that this process serves: models of others are loaded only when asked for; None: all.
 
     Raises:
         BadConfiguration: no such profile, or its manifest is not usable; says which line.
-        ModelUnavailable: a weight file is missing, or is not the one that the manifest names.
     """
-    manifest = _read(profile)
-    models: dict[str, Model] = {}
+    manifest = read_manifest(profile)
+    place = Place(device=device, threads=threads or cores(), cache_dir=cache_dir)
+    loadings: dict[str, Loading] = {}
     for capability, entry in manifest.models.items():
-        source = _source(capability, entry, models, device=device, cache_dir=cache_dir)
-        model = _backend(entry).load(source)
-        if not isinstance(model, CAPABILITIES[capability]):
-            raise BadConfiguration(f"profile {profile}: backend {entry.backend} does not serve {capability}")
-        models[capability] = model
-    return Profile(name=profile, models=models)
-
-
-def describe_profile(profile: str) -> Json:
-    """Return what a profile's manifest says, as JSON; loads nothing.
-
-    Raises:
-        BadConfiguration: as `load_profile`.
-    """
-    manifest = _read(profile)
-    fields = {"id", "architecture", "licence", "grade", "package", "file", "sha256"}
-    return {
-        "profile": profile,
-        "summary": manifest.summary,
-        "models": {
-            capability: entry.model_dump(include=fields, exclude_none=True)
-            for capability, entry in manifest.models.items()
-        },
-    }
-
-
-def profiles() -> list[str]:
-    """Return the names of the profiles that come with Iconotext."""
-    return sorted(path.stem for path in _MANIFESTS.glob("*.toml"))
-
-
-def _read(profile: str) -> Manifest:
-    path = Path(profile) if profile.endswith(".toml") else _MANIFESTS / f"{profile}.toml"
-    named = profile.endswith(".toml") or profile in profiles()
-    if not named or not path.is_file():
-        raise BadConfiguration(
-            f"there is no profile {profile!r}; "
-            f"use one of {', '.join(profiles())}, or the path of a .toml manifest"
+        if capability not in CAPABILITIES:
+            known = ", ".join(CAPABILITIES)
+            raise BadConfiguration(f"profile {profile}: {capability} is no capability; there are {known}")
+        _find_backend(entry)
+        loadings[capability] = Loading(
+            capability=capability,
+            name=entry.id,
+            load=partial(_load, capability, manifest, place, runtime),
+            over=tuple(entry.over),
+            keep=entry.residency == "keep" and (pools is None or entry.pool in pools),
         )
+    return Profile(name=profile, manifest=manifest, loadings=loadings)
+
+
+def _load(
+    capability: str, manifest: Manifest, place: Place, runtime: Wanted, over: Mapping[str, Model]
+) -> Model:
+    entry = manifest.models[capability]
+    source = _source(capability, manifest, over, place, runtime)
     try:
-        return Manifest.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadConfiguration(f"profile {profile}: {path} is not TOML: {error}") from error
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'manifest'}: {fault['msg']}" for fault in error.errors()
-        )
-        raise BadConfiguration(f"profile {profile}: {faults}") from error
+        model: Model = _backend(entry).load(source)
+    except ModuleNotFoundError as error:
+        raise _lacking(entry, error) from error
+    if not isinstance(model, CAPABILITIES[capability]):
+        raise BadConfiguration(f"backend {entry.backend} does not serve {capability}")
+    model.warm_up()
+    return model
 
 
 def _source(
-    capability: str, entry: Entry, models: Mapping[str, Model], *, device: str, cache_dir: Path
+    capability: str, manifest: Manifest, over: Mapping[str, Model], place: Place, runtime: Wanted
 ) -> Source:
+    entry = manifest.models[capability]
     weights = None
     if entry.package is not None and entry.file is not None and entry.sha256 is not None:
         weights = verified_file(entry.package, entry.file, entry.sha256)
         for name, sha256 in entry.companions.items():
             verified_file(entry.package, name, sha256)
-    below = {name: models[name] for name in entry.over}
-    revisions = [model.card.revision for model in below.values()]
     return Source(
         capability=capability,
         card=ModelCard(
             id=entry.id,
-            revision=f"sha256:{entry.sha256}" if entry.sha256 else " + ".join(revisions) or "builtin",
+            revision=manifest.revision_of(capability),
             grade=entry.grade,
             licence=entry.licence,
-            device=device,
+            device=place.device,
             dtype="float32",
         ),
         weights=weights,
-        over=below,
-        cache_dir=cache_dir,
+        over={name: over[name] for name in entry.over},
+        place=place,
+        runtime=runtime,
         options=entry.options,
     )
 
 
 def _backend(entry: Entry) -> Any:
-    name = f"{__package__}.{entry.backend}"
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name == name:
-            raise BadConfiguration(f"there is no backend {entry.backend}: no module {name}") from error
-        raise ModelUnavailable(
-            f"backend {entry.backend} needs the package {error.name}, which is not installed"
-        ) from error
+    module = importlib.import_module(_module_name(entry))
     if not hasattr(module, "load"):
-        raise BadConfiguration(f"{name} is not a backend: it has no `load`")
+        raise BadConfiguration(f"{module.__name__} is not a backend: it has no `load`")
     return module
+
+
+def _find_backend(entry: Entry) -> None:
+    """Refuse a backend that is not there, before a job needs it; importing it waits until then."""
+    if find_spec(_module_name(entry)) is None:
+        raise BadConfiguration(f"there is no backend {entry.backend}: no module {_module_name(entry)}")
+
+
+def _lacking(entry: Entry, error: ModuleNotFoundError) -> ModelUnavailable:
+    return ModelUnavailable(f"backend {entry.backend} needs the package {error.name}, which is not installed")
+
+
+def _module_name(entry: Entry) -> str:
+    return f"{__package__}.{entry.backend}"
+
+
+def cores() -> int:
+    """Return the cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

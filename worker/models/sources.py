@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from typing import Any
 
 from shared.errors import BadConfiguration, ModelUnavailable
 from worker.models.capabilities import Model, ModelCard
+from worker.models.runtimes.network import Operation, Place, Wanted
+from worker.models.runtimes.tuning import Tuning, tune
 
 _CHUNK = 2**20  # 1 MiB
 
@@ -26,8 +29,10 @@ class Source:
     weights: Path | None
     #: The loaded models that this one is built over, by capability.
     over: Mapping[str, Model]
-    #: Where what was computed once may be kept; anything in it may vanish.
-    cache_dir: Path
+    #: Where the model runs, and where what was computed once may be kept.
+    place: Place
+    #: What is to run its networks.
+    runtime: Wanted = "auto"
     #: The manifest's `options` table.
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -36,6 +41,17 @@ class Source:
         if self.weights is None:
             raise BadConfiguration(f"{self.card.id}: the manifest names no weight file")
         return self.weights
+
+    def tune(self, operation: Operation) -> Tuning:
+        """Return one of the model's networks on its fastest runtime here."""
+        return tune(operation, self.place, self.runtime)
+
+
+def card_of(card: ModelCard, *tunings: Tuning) -> ModelCard:
+    """Return the card of a model whose networks run so."""
+    runtimes = dict.fromkeys(tuning.network.runtime for tuning in tunings)
+    dtypes = dict.fromkeys(tuning.network.dtype for tuning in tunings)
+    return dataclasses.replace(card, runtime=" + ".join(runtimes), dtype=" + ".join(dtypes))
 
 
 def verified_file(package: str, file: str, sha256: str) -> Path:

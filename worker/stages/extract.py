@@ -22,16 +22,14 @@ def image_features(work: Work, refs: Sequence[ImageRef]) -> list[ImageFeatures]:
     """Return what the image encoder sees in each whole picture."""
     if not refs:
         return []
-    pictures = work.images(refs, work.model(ImageEncoder).view)
-    return work.map(ImageEncoder.encode_images, pictures)
+    return work.map_images(ImageEncoder.encode_images, refs, work.model(ImageEncoder).view)
 
 
 def region_features(work: Work, refs: Sequence[ImageRef]) -> list[RegionFeatures]:
     """Return what the image encoder sees in each cell of each picture."""
     if not refs:
         return []
-    pictures = work.images(refs, work.model(ImageEncoder).region_view)
-    return work.map(ImageEncoder.encode_regions, pictures)
+    return work.map_images(ImageEncoder.encode_regions, refs, work.model(ImageEncoder).region_view)
 
 
 def text_vectors(work: Work, texts: Sequence[str]) -> Vectors:

@@ -3,9 +3,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.unit.api.conftest import Api
+import pytest
+
+from api.app import create_app
+from api.settings import ApiSettings
+from shared.errors import BadConfiguration
+from tests.unit.api.conftest import WORKER, Api, RecordingHints
 
 _HEAVY = ("torch", "torchvision", "transformers", "PIL", "numpy")
 _COMPOSE = f"""
@@ -66,3 +72,56 @@ def test_every_answer_forbids_sniffing_and_framing(api: Api) -> None:
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
         assert headers["X-Request-Id"]
+
+
+_MANIFEST = """
+summary = "for this test"
+"""
+_ENTRY = """
+[models.{capability}]
+backend = "fake"
+id = "a model"
+architecture = "none"
+licence = "none"
+grade = "test"
+pool = "{pool}"
+"""
+
+
+def _profile(folder: Path, **pools: str) -> Path:
+    path = folder / "profile.toml"
+    path.write_text(
+        _MANIFEST + "".join(_ENTRY.format(capability=name, pool=pool) for name, pool in pools.items())
+    )
+    return path
+
+
+def test_a_job_waits_in_the_pool_that_its_models_name(make_api: Callable[..., Api], tmp_path: Path) -> None:
+    profile = _profile(tmp_path, TextEncoder="default", ImageEncoder="default", JointEncoder="gpu-large")
+    api = make_api(profile=str(profile))
+
+    job = api.client.post("/v1/jobs", json={"task": "embed", "input": {"texts": ["a"]}}).get_json()
+
+    assert api.hints.sent == [("gpu-large", (job["id"],))]
+    assert api.services.store.claim(WORKER, ["default"]) == []
+    assert [claim.id for claim in api.services.store.claim(WORKER, ["gpu-large"])] == [job["id"]]
+
+
+@pytest.mark.parametrize("fault", ["no such profile", "not a manifest", "two pools"])
+def test_a_manifest_that_cannot_be_used_stops_the_start(tmp_path: Path, fault: str) -> None:
+    profile = tmp_path / "profile.toml"
+    if fault == "not a manifest":
+        profile.write_text("models = 3")
+    if fault == "two pools":
+        profile = _profile(tmp_path, TextEncoder="cpu", ImageEncoder="gpu-small", JointEncoder="gpu-large")
+    settings = ApiSettings(data_dir=tmp_path / "data", profile=str(profile))
+
+    with pytest.raises(BadConfiguration, match=r"profile|pools"):
+        create_app(settings, hints=lambda _: RecordingHints())
+
+    # Nothing was opened that would have to be closed.
+    assert not (tmp_path / "data").exists()
+
+
+def test_by_default_64_requests_may_wait_and_others_are_still_served() -> None:
+    assert ApiSettings().api_threads >= 64 + 16

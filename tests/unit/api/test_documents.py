@@ -69,6 +69,37 @@ def test_every_task_has_its_submission_and_an_example_that_fits(document: dict[s
             ).validate(example)
 
 
+def test_every_example_of_an_answer_or_body_fits_its_schema(document: dict[str, Any]) -> None:
+    root = Resource.from_contents(document, default_specification=DRAFT202012)
+    registry: Registry[Any] = Registry().with_resource("", root)
+    bodies = {
+        operation["operationId"]: operation["requestBody"]["content"]["application/json"]["schema"]
+        for _, _, operation in operations(document)
+        if "application/json" in operation.get("requestBody", {}).get("content", {})
+    }
+    checked = set()
+    for name, schema in {**document["components"]["schemas"], **bodies}.items():
+        for example in schema.get("examples", []):
+            Draft202012Validator(
+                schema, registry=registry, _resolver=registry.resolver_with_root(root)
+            ).validate(example)
+            checked.add(name)
+
+    assert {"System", "JobBatchAnswer", "JobsAnswer", "get_jobs"} <= checked
+
+
+def test_a_batch_is_documented_with_an_example_that_fits(document: dict[str, Any]) -> None:
+    content = document["paths"]["/v1/jobs:batch"]["post"]["requestBody"]["content"]
+    root = Resource.from_contents(document, default_specification=DRAFT202012)
+    registry: Registry[Any] = Registry().with_resource("", root)
+    for example in content["multipart/form-data"]["examples"].values():
+        Draft202012Validator(
+            content["application/json"]["schema"],
+            registry=registry,
+            _resolver=registry.resolver_with_root(root),
+        ).validate(example["value"]["request"])
+
+
 def test_a_task_copied_under_another_name_keeps_its_own_schemas(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:

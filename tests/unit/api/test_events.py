@@ -5,12 +5,13 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import cast
 
 import pytest
 
 from api.events import Watcher
 from shared.errors import StoreUnavailable
-from shared.jobs import JobId, JobState
+from shared.jobs import Job, JobId, JobState
 
 TICK = timedelta(milliseconds=5)
 LONG = timedelta(seconds=30)
@@ -23,6 +24,7 @@ class Jobs:
     def __init__(self) -> None:
         self.known: dict[JobId, tuple[int, JobState]] = {}
         self.asked: list[frozenset[JobId]] = []
+        self.fetched: list[frozenset[JobId]] = []
         self.failures = 0
         self.looked = threading.Event()
 
@@ -33,6 +35,10 @@ class Jobs:
             self.failures -= 1
             raise StoreUnavailable("away")
         return {job: self.known[job] for job in ids if job in self.known}
+
+    def many(self, ids: Collection[JobId]) -> Mapping[JobId, Job]:
+        self.fetched.append(frozenset(ids))
+        return {job: cast(Job, f"the whole of {job}") for job in ids if job in self.known}
 
 
 JOB, OTHER = JobId("job_1"), JobId("job_2")
@@ -83,6 +89,60 @@ def test_a_wait_for_news_ends_with_any_other_version(watcher: Watcher, jobs: Job
         assert jobs.looked.wait(SOON_S)
         jobs.known[JOB] = (2, JobState.RUNNING)
         assert ended.wait(SOON_S)
+
+
+def test_a_wait_brings_the_ended_job_along(watcher: Watcher, jobs: Jobs) -> None:
+    jobs.known[JOB] = (2, JobState.SUCCEEDED)
+
+    assert watcher.wait(JOB, LONG) == f"the whole of {JOB}"
+
+
+def test_a_wait_in_vain_brings_nothing(watcher: Watcher, jobs: Jobs) -> None:
+    assert watcher.wait(JOB, timedelta(milliseconds=30)) is None
+    jobs.known.clear()
+    assert watcher.wait(JOB, LONG) is None
+    assert jobs.fetched == []
+
+
+def test_the_jobs_of_all_who_are_woken_come_in_one_query(slow: Watcher, jobs: Jobs) -> None:
+    with waiting(slow), waiting(slow, OTHER), waiting(slow, OTHER):
+        _until(lambda: len(slow._waiters) == 3)
+        jobs.known = {JOB: (2, JobState.FAILED), OTHER: (2, JobState.FAILED)}
+
+    assert jobs.fetched == [{JOB, OTHER}]
+
+
+def test_a_wait_for_many_ends_with_the_last_of_them(watcher: Watcher, jobs: Jobs) -> None:
+    ended = threading.Event()
+    thread = threading.Thread(target=lambda: (watcher.wait_for_all([JOB, OTHER], LONG), ended.set()))
+    thread.start()
+
+    _until(lambda: {JOB, OTHER} in jobs.asked)
+    jobs.known[JOB] = (2, JobState.FAILED)
+    # Who has ended is not asked for again.
+    _until(lambda: jobs.asked[-1] == {OTHER})
+    assert not ended.is_set()
+    jobs.known[OTHER] = (2, JobState.SUCCEEDED)
+
+    assert ended.wait(SOON_S)
+    thread.join()
+    assert jobs.fetched == []
+
+
+def test_a_wait_for_many_takes_one_seat(watcher: Watcher, jobs: Jobs) -> None:
+    many = [JobId(f"job_{number}") for number in range(100)]
+    jobs.known |= dict.fromkeys(many, (1, JobState.QUEUED))
+    thread = threading.Thread(target=watcher.wait_for_all, args=(many, LONG))
+    thread.start()
+
+    _until(lambda: watcher._waiters)
+    assert len(watcher._waiters) == 1
+    watcher.close()
+    thread.join()
+
+
+def test_a_wait_for_none_is_over(watcher: Watcher) -> None:
+    watcher.wait_for_all([], LONG)
 
 
 def test_a_wait_for_a_job_that_is_gone_ends(watcher: Watcher, jobs: Jobs) -> None:

@@ -26,6 +26,6 @@ def client(service: FakeService) -> Iterator[Client]:
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries and polls do not wait here: no test is about how long they do."""
-    monkeypatch.setattr("client.sdk._BREATH_S", 0.0)
-    monkeypatch.setattr("client.sdk._OUTAGE_PAUSE_S", 0.0)
+    monkeypatch.setattr("client.waiting._BREATH_S", 0.0)
+    monkeypatch.setattr("client.waiting._OUTAGE_PAUSE_S", 0.0)
     monkeypatch.setattr("client.transport._PAUSES_S", (0.0, 0.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,40 +63,56 @@ CATALOGUE = [
 
 @dataclass
 class FakeService(httpx.BaseTransport):
-    """Answers from a script first, then as a service with one job would."""
+    """Answers from a script first, then as a service with one job, and those of lists, would."""
 
     job: dict[str, Any] = field(default_factory=dict)
     #: What a poll finds, one after the other; the last one stays.
     changes: list[dict[str, Any]] = field(default_factory=list)
     script: list[Answer | httpx.Response | Exception] = field(default_factory=list)
     requests: list[httpx.Request] = field(default_factory=list)
+    #: What was submitted in lists, by id.
+    many: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: How many of those end during one wait; the newest first, as no order is promised.
+    pace: int = 1_000
+    #: A list longer than this is too large.
+    longest: int = 1_000
+    system: dict[str, Any] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         request.read()
+        with self._lock:
+            return self._answer(request)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         if self.script:
             answer = self.script.pop(0)
             if isinstance(answer, Exception):
                 raise answer
             return answer if isinstance(answer, httpx.Response) else answer(request)
-        route = f"{request.method} {request.url.path}"
-        if route == "GET /v1/tasks":
-            return httpx.Response(200, json={"tasks": CATALOGUE})
-        if route == "POST /v1/jobs":
-            return self._answer_job(202)
-        if route == "GET /v1/jobs/job_1":
-            return self._poll(request)
-        if route == "POST /v1/jobs/job_1/cancel":
-            self.job |= {"status": "canceled", "version": 9}
-            return self._answer_job(200)
-        return problem(404, "not_found", "no such thing")
+        routes: dict[str, Answer] = {
+            "GET /v1/tasks": lambda _: httpx.Response(200, json={"tasks": CATALOGUE}),
+            "GET /v1/system": lambda _: httpx.Response(200, json=self.system),
+            "POST /v1/jobs": self._accept_one,
+            "POST /v1/jobs:batch": self._accept_list,
+            "POST /v1/jobs:get": self._answer_many,
+            "GET /v1/jobs/job_1": self._poll,
+            "POST /v1/jobs/job_1/cancel": self._cancel,
+        }
+        route = routes.get(f"{request.method} {request.url.path}")
+        return route(request) if route else problem(404, "not_found", "no such thing")
 
-    def body(self) -> dict[str, Any]:
+    def sent_to(self, path: str) -> list[httpx.Request]:
+        """Return the requests of one route, in order."""
+        return [request for request in self.requests if request.url.path == path]
+
+    def body(self) -> Any:
         """Return the JSON of the last submit, however it was sent."""
         request = [request for request in self.requests if request.method == "POST"][-1]
         if request.headers["content-type"] == "application/json":
-            return json.loads(request.content)  # type: ignore[no-any-return]
-        return json.loads(self.parts()["request"])  # type: ignore[no-any-return]
+            return json.loads(request.content)
+        return json.loads(self.parts()["request"])
 
     def parts(self) -> dict[str, bytes]:
         """Return the parts of the last multipart request by name."""
@@ -108,6 +125,41 @@ class FakeService(httpx.BaseTransport):
             assert match is not None
             found[match[1].decode()] = content[:-2]
         return found
+
+    def _accept_one(self, request: httpx.Request) -> httpx.Response:
+        if "prefer" in request.headers and self.changes:
+            self.job |= self.changes.pop(0)
+        return self._answer_job(200 if self.job["status"] == "succeeded" else 202)
+
+    def _cancel(self, request: httpx.Request) -> httpx.Response:
+        self.job |= {"status": "canceled", "version": 9}
+        return self._answer_job(200)
+
+    def _accept_list(self, request: httpx.Request) -> httpx.Response:
+        submissions = self.body()
+        if len(submissions) > self.longest:
+            return problem(413, "body_too_large", "the body is too large")
+        if "malformed" in json.dumps(submissions):
+            return problem(400, "malformed_body", "the body holds what JSON should not")
+        return httpx.Response(207, json={"jobs": [self._accept(*item) for item in enumerate(submissions)]})
+
+    def _accept(self, place: int, submission: dict[str, Any]) -> dict[str, Any]:
+        if "bad" in submission["input"]:
+            fault = {"pointer": f"/{place}/input/bad", "detail": "is not wanted", "code": "invalid_request"}
+            words = {"code": "invalid_request", "detail": "is not wanted", "errors": [fault]}
+            return {"status": 422, "problem": words}
+        job = {**self.job, "id": f"many_{len(self.many)}", "task": submission["task"]}
+        self.many[job["id"]] = job
+        return {"status": 202, "job": job}
+
+    def _answer_many(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        jobs = [self.many.get(job_id) for job_id in body["ids"]]
+        going = [job for job in jobs if job is not None and job["status"] == "queued"]
+        if "wait_s" in body:
+            for job in going[::-1][: self.pace]:
+                job |= {"status": "succeeded", "version": 2}
+        return httpx.Response(200, json={"jobs": jobs})
 
     def _poll(self, request: httpx.Request) -> httpx.Response:
         if self.changes and "wait" in request.url.params:

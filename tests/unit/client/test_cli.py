@@ -84,6 +84,116 @@ def test_submit_and_wait_shows_the_result_with_the_callers_own_names(
     assert "0.900" in done.stdout
 
 
+def test_submit_can_let_earlier_work_answer(run: Run, service: FakeService) -> None:
+    run("submit", "match", "--set", 'texts=["a"]', "--cache")
+    assert service.body()["cache"] is True
+
+    run("submit", "match", "--set", 'texts=["a"]')
+    assert "cache" not in service.body()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Return a folder with three pictures, and something else."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("b.png", "a.jpg", "c.jpg", "notes.txt"):
+        (folder / name).write_text(name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("word", "names"), [("", ["a.jpg", "b.png", "c.jpg"]), ("*.jpg", ["a.jpg", "c.jpg"])]
+)
+def test_each_picture_of_a_folder_or_a_pattern_is_a_job(
+    run: Run, service: FakeService, photos: Path, word: str, names: list[str]
+) -> None:
+    done = run("submit", "classify", "--image", str(photos / word), "--each", "--set", "top_k=2", "--cache")
+
+    assert done.exit_code == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == names
+    assert "many_0" in done.stdout
+    assert [submission["input"]["image"] for submission in service.body()] == [
+        {"part": f"file-{number}"} for number in range(len(names))
+    ]
+    assert all(submission["input"]["top_k"] == 2 and submission["cache"] for submission in service.body())
+
+
+def test_each_picture_is_waited_for_and_saved(
+    run: Run, service: FakeService, photos: Path, tmp_path: Path
+) -> None:
+    words = ["--image", str(photos / "a.jpg"), "--image", str(photos / "missing.jpg"), "--each"]
+
+    done = run("submit", "classify", *words, "--wait", "--json", "--out", str(tmp_path / "out"))
+
+    assert done.exit_code == 1
+    [well, missing] = json.loads(done.stdout)
+    assert well["job"]["status"] == "succeeded"
+    assert missing["error"]["code"] == "unreadable_file"
+    assert [path.name for path in (tmp_path / "out").rglob("*.json")] == ["many_0.json"]
+
+
+def test_a_pattern_without_a_picture_is_refused(run: Run, photos: Path) -> None:
+    done = run("submit", "classify", "--image", str(photos / "*.gif"), "--each")
+    assert done.exit_code == 2
+    assert "no picture in" in done.stderr
+
+
+SYSTEM = {
+    "workers": [
+        {
+            "host": "box",
+            "pid": 7,
+            "device": "cuda:0",
+            "pools": ["default", "gpu-large"],
+            "slots": 32,
+            "profile": "full",
+            "memory_bytes": 1_234_567_890,
+            "engine": {
+                "items": 12_345,
+                "batches": 99,
+                "residency": [
+                    {"capability": "ImageEncoder", "id": "vit", "bytes": 300_000_000, "resident": True},
+                    {"capability": "Generator", "id": "gone", "bytes": 0, "resident": False},
+                ],
+            },
+            "mood": "new",
+        },
+        {},
+    ],
+    "backlog": {"default": 12},
+    "scaling": {"default": {"queued": 12, "queued_per_slot": 0.4}},
+    "weather": "fine",
+}
+
+
+def test_system_shows_workers_models_and_backlog(run: Run, service: FakeService) -> None:
+    service.system = SYSTEM
+
+    words = " ".join(run("system").stdout.split())
+
+    for part in ("box:7", "cuda:0", "default,gpu-large", "1.23 GB", "12,345", "vit 300 MB"):
+        assert part in words
+    assert "gone" not in words
+    assert "queued: default 12" in words
+    assert "scaling: default (queued 12, queued_per_slot 0.4)" in words
+
+
+def test_system_tells_when_nobody_works(run: Run, service: FakeService) -> None:
+    done = run("system")
+    assert "no worker ready" in done.stdout
+    assert "queued: nothing" in done.stdout
+
+
+def test_system_as_json_keeps_what_a_newer_service_says(run: Run, service: FakeService) -> None:
+    service.system = SYSTEM
+
+    said = json.loads(run("system", "--json").stdout)
+
+    assert said["weather"] == "fine"
+    assert said["workers"][0]["mood"] == "new"
+
+
 def test_json_is_json_and_nothing_else(run: Run, service: FakeService) -> None:
     service.changes = [{"status": "succeeded", "version": 2, "result": RESULT}]
 
@@ -241,6 +351,40 @@ def test_a_stack_that_cannot_run_shows_the_end_of_its_log(run: Run, monkeypatch:
         "no such profile: nonesuch",
         "error: worker-1 died (status 2) while starting",
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ([], {"workers": 1, "device": None, "pools": None}),
+        (["--workers", "auto"], {"workers": None}),
+        (
+            ["--workers", "3", "--device", "cuda:1", "--pools", "a,b"],
+            {"workers": 3, "device": "cuda:1", "pools": "a,b"},
+        ),
+    ],
+    ids=["bare", "auto", "named"],
+)
+def test_up_plans_what_it_is_asked(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str], asked: dict[str, object]
+) -> None:
+    seen: dict[str, object] = {}
+
+    def plan(**options: object) -> None:
+        seen.update(options)
+        raise StackFailed("enough")
+
+    monkeypatch.setattr("client.stack.plan.make_plan", plan)
+
+    assert run("up", *words).exit_code == 1
+    assert {name: seen[name] for name in asked} == asked
+
+
+@pytest.mark.parametrize("workers", ["0", "65", "many", "-1", "1.5", ""])
+def test_a_number_of_workers_that_is_none_is_refused(run: Run, workers: str) -> None:
+    done = run("up", "--workers", workers)
+    assert done.exit_code == 2
+    assert "--workers is auto or 1 to 64" in done.stderr
 
 
 def test_the_database_is_upgraded_from_and_to(tmp_path: Path) -> None:

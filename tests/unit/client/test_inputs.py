@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from client.errors import RequestRefused
-from client.inputs import parse_settings, place
+from client.inputs import Places, parse_settings
 from client.models import File, Task
 from tests.unit.client.fake_service import CATALOGUE
 
@@ -28,18 +28,18 @@ TASKS = {entry["name"]: Task.model_validate(entry) for entry in CATALOGUE}
 def test_pictures_and_texts_go_where_the_schema_wants_them(
     task: str, images: list[Any], texts: list[str], fields: dict[str, Any]
 ) -> None:
-    assert place(TASKS[task], images, texts) == fields
+    assert Places.of(TASKS[task]).fill(images, texts) == fields
 
 
 def test_two_where_one_is_wanted_are_refused_with_a_hint() -> None:
     with pytest.raises(RequestRefused, match="takes one text, got 2; did you mean --set labels"):
-        place(TASKS["classify"], [], ["cat", "dog"])
+        Places.of(TASKS["classify"]).fill([], ["cat", "dog"])
 
 
 def test_a_task_without_a_place_is_refused_with_its_fields() -> None:
     task = Task.model_validate({"name": "count", "input_schema": {"properties": {"to": {"type": "integer"}}}})
     with pytest.raises(RequestRefused, match="no place for --image; it takes to"):
-        place(task, [b"x"], [])
+        Places.of(task).fill([b"x"], [])
 
 
 @pytest.mark.parametrize(
@@ -79,4 +79,4 @@ def test_every_task_of_the_house_has_places_for_its_example() -> None:
     for name, schema in catalogue().items():
         task = Task(name=name, input_schema=schema.input.model_json_schema())
         wanted = {key for key, value in schema.example.items() if "part" in str(value)}
-        assert set(place(task, [b"picture"], [])) <= wanted
+        assert set(Places.of(task).fill([b"picture"], [])) <= wanted

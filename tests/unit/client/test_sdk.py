@@ -20,7 +20,7 @@ from client import (
     ServiceUnreachable,
     WaitTimeout,
 )
-from tests.unit.client.fake_service import FakeService, problem
+from tests.unit.client.fake_service import FakeService, problem, task_entry
 
 
 def test_submit_sends_plain_input_as_json(client: Client, service: FakeService) -> None:
@@ -74,6 +74,18 @@ def test_an_unknown_task_is_refused_with_the_known_ones(client: Client) -> None:
     with pytest.raises(RequestRefused, match="this service has classify, match, answer") as refused:
         client.submit("paint", texts=["a"])
     assert refused.value.code == "unknown_task"
+
+
+def test_the_catalogue_is_read_once_until_it_is_asked_for_anew(client: Client, service: FakeService) -> None:
+    for _ in range(2):
+        client.submit("match", images=[b"x"], texts=["a"])
+    assert len(service.sent_to("/v1/tasks")) == 1
+
+    other = task_entry("match", ["words"], words={"type": "string", "pattern": r"\S"})
+    service.script = [httpx.Response(200, json={"tasks": [other]})]
+    client.tasks()
+    client.submit("match", texts=["a"])
+    assert service.body()["input"] == {"words": "a"}
 
 
 def test_fields_of_a_newer_service_are_kept(client: Client) -> None:
@@ -134,7 +146,7 @@ def test_wait_bears_a_restart_of_the_service(client: Client, service: FakeServic
 def test_wait_does_not_bear_an_absence_for_ever(
     client: Client, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client.sdk._OUTAGE_S", -100.0)
+    monkeypatch.setattr("client.waiting._OUTAGE_S", -100.0)
     service.script = [httpx.Response(200, json=service.job), *[httpx.ConnectError("refused")] * 9]
 
     with pytest.raises(ServiceUnreachable):

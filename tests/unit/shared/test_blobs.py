@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,55 @@ def test_a_stream_comes_back_under_the_same_id_as_its_bytes(blobs: BlobStore) ->
     with blobs.open(NAME) as reader:
         reader.seek(2)
         assert reader.read(7) == b"picture"
+
+
+def test_many_contents_come_back_under_their_ids_in_order(blobs: BlobStore) -> None:
+    contents = [b"%d" % number for number in range(200)]
+    blobs.put(contents[7])
+
+    files = blobs.put_many([*contents, contents[3]])
+
+    assert [blobs.read(file) for file in files] == [*contents, contents[3]]
+    assert files[-1] == files[3]
+    assert blobs.put_many([]) == []
+
+
+def test_new_content_and_its_name_are_on_the_disk_on_return(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    blobs = BlobStore(tmp_path.as_uri())
+    monkeypatch.setattr(os, "fsync", record)
+
+    blobs.put(CONTENT)
+
+    # The bytes, before they get their name; the folder that got the name; the folder that got the folder.
+    assert Path(synced[0]).parent == tmp_path / "incoming"
+    assert synced[1:] == [str(tmp_path / NAME[:2]), str(tmp_path)]
+    synced.clear()
+    blobs.put(CONTENT)
+    assert synced == []
+
+
+def test_what_the_first_release_stored_is_still_found(blobs: BlobStore) -> None:
+    blobs.put(CONTENT)
+    former = blobs._former_path(NAME)
+    blobs._fs.makedirs(former.rpartition("/")[0], exist_ok=True)
+    blobs._fs.mv(blobs._path(NAME), former)
+
+    assert blobs.exists(NAME)
+    assert blobs.read(NAME) == CONTENT
+    assert blobs.size(NAME) == len(CONTENT)
+    with blobs.open(NAME) as reader:
+        assert reader.read() == CONTENT
+    blobs.delete(NAME)
+    assert not blobs.exists(NAME)
 
 
 def test_equal_content_is_stored_once(tmp_path: Path) -> None:

@@ -71,7 +71,10 @@ class Kernel:
         return self.store.create([job])[0]
 
     def claim(self, worker: str = "worker") -> Claim:
-        (claim,) = self.store.claim(WorkerId(worker), ["default"])
+        """Claim the one job that waits, be it a suspect."""
+        pools = ["default"]
+        claims = self.store.claim(WorkerId(worker), pools)
+        (claim,) = claims or self.store.claim(WorkerId(worker), pools, suspects=True)
         return claim
 
     def job(self, job: Job) -> Job:
@@ -96,7 +99,7 @@ def kernel(database: Database, tmp_path: Path) -> Iterator[Kernel]:
     store = JobStore(database, lease=LEASE, max_attempts=3)
     blobs = BlobStore((tmp_path / "blobs").as_uri())
     engine = Engine(
-        load_profile("fake", device="cpu", cache_dir=tmp_path).models,
+        load_profile("fake", device="cpu", cache_dir=tmp_path).load_all(),
         device="cpu",
         limits=BatchLimits(max_items=8, max_wait=timedelta(milliseconds=5)),
     )
@@ -128,6 +131,7 @@ def kernel(database: Database, tmp_path: Path) -> Iterator[Kernel]:
             schemas=schemas,
             pipelines=pipelines,
             profile="fake",
+            identities={},
             inline_result_bytes=100,
         )
         yield Kernel(store, blobs, engine, heartbeat, runner, pipelines, silent)

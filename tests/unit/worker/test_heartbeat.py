@@ -108,6 +108,30 @@ def test_a_device_that_gives_no_sign_of_life_ends_the_process(
     assert "Thread" in capfd.readouterr().err, "the stacks are dumped"
 
 
+@pytest.mark.parametrize(("moves_on", "ends"), [(False, True), (True, False)])
+def test_a_model_call_that_outlasts_its_jobs_time_by_far_ends_the_process(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, *, moves_on: bool, ends: bool
+) -> None:
+    ended, said = threading.Event(), threading.Semaphore(0)
+    monkeypatch.setattr("worker.heartbeat.os._exit", lambda _status: ended.set())
+    since = time.monotonic()
+    kernel.submit(timeout=timedelta(milliseconds=10))
+    heartbeat = beating(
+        kernel.store,
+        announce=said.release,
+        lease=timedelta(seconds=0.3),
+        device_progress=lambda: time.monotonic() if moves_on else since,
+        on_device=lambda _ticket: True,
+        grace=timedelta(milliseconds=100),
+    )
+    heartbeat.start()
+    with heartbeat.hold(kernel.claim()) as held:
+        assert isinstance(stopped_with(held), JobTimeout)
+    assert all(said.acquire(timeout=DEADLINE_S) for _ in range(8)) or ends
+    assert ended.wait(DEADLINE_S if ends else 0) is ends
+    heartbeat.close()
+
+
 def test_a_worker_says_that_it_lives_with_every_beat(kernel: Kernel) -> None:
     said = threading.Semaphore(0)
     heartbeat = beating(kernel.store, lease=timedelta(seconds=0.3), announce=said.release)

@@ -12,7 +12,8 @@ import pytest
 
 from shared.errors import ImageCorrupt, ModelOutOfMemory
 from shared.jobs import LOCAL, Claim, JobState, WorkerId
-from tests.unit.worker.conftest import Kernel
+from tests.unit.worker.conftest import Kernel, echo_with
+from tests.unit.worker.test_reconciler import age
 from worker.models.capabilities import TextEncoder
 from worker.pipeline import Work
 
@@ -25,6 +26,15 @@ def raising(error: BaseException) -> Callable[..., object]:
         raise error
 
     return act
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(2000):
+        if condition():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it never came true")
 
 
 def test_a_job_that_works_succeeds_with_its_result_models_and_timings(kernel: Kernel) -> None:
@@ -196,6 +206,39 @@ def test_no_more_jobs_run_at_once_than_there_are_slots(kernel: Kernel, in_thread
     assert all(running.acquire(timeout=DEADLINE_S) for _ in threads)
     assert kernel.runner.drain(blocking=False) == 0
     go_on.set()
+
+
+def test_a_suspect_has_the_process_to_itself(kernel: Kernel, in_thread: InThread) -> None:
+    running, go_on = threading.Event(), threading.Event()
+    neighbours: list[int] = []
+
+    def neighbour(_work: Work, _task: object) -> None:
+        running.set()
+        assert go_on.wait(DEADLINE_S)
+
+    suspect = kernel.submit()
+    kernel.claim("dead worker")
+    age(kernel.store._database, timedelta(minutes=1))
+    assert kernel.store.expire_leases() == 1
+    other = kernel.submit(neighbour)
+    first = in_thread(kernel.runner.drain)
+    assert running.wait(DEADLINE_S)
+    alone = in_thread(kernel.runner.run_suspects)
+    wait_until(lambda: not kernel.runner._shared.is_set())
+    late = kernel.submit()
+
+    assert kernel.runner.drain(blocking=False) == 0
+    assert kernel.job(suspect).attempt == 1, "it waits for what is in flight"
+    kernel.pipelines["echo"] = echo_with(lambda *_: neighbours.append(kernel.store.backlog()["default"]))
+    go_on.set()
+    first.join(DEADLINE_S)
+    alone.join(DEADLINE_S)
+
+    assert (kernel.job(suspect).state, kernel.job(suspect).attempt) == (JobState.SUCCEEDED, 2)
+    assert kernel.job(other).state is JobState.SUCCEEDED
+    assert neighbours == [1], "nothing else was claimed meanwhile"
+    assert kernel.job(late).state is JobState.QUEUED
+    assert kernel.runner.drain() == 1
 
 
 def test_a_draining_worker_hands_back_what_it_cannot_finish(kernel: Kernel, in_thread: InThread) -> None:

@@ -130,6 +130,21 @@ def test_a_process_that_did_its_work_may_die_any_number_of_times(
     eventually(lambda: not service.is_running())
 
 
+def test_a_process_that_recycles_itself_has_not_crashed(
+    guardian: Guardian, command: Make, eventually: Eventually
+) -> None:
+    service = Service(command("import sys; sys.exit(75)"), guardian)
+    service.start()
+
+    deaths = deaths_of(service, eventually, MOST_QUICK_DEATHS + 1)
+
+    assert {death.pause_s for death in deaths} == {0.0}
+    assert {str(death) for death in deaths} == {"thing ended to give its memory back"}
+    assert all(death.is_wanted for death in deaths)
+    service.send(signal.SIGKILL)
+    eventually(lambda: not service.is_running())
+
+
 def test_a_service_that_is_being_stopped_is_not_started_again(
     guardian: Guardian, command: Make, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,32 @@ def test_a_process_that_dies_is_replaced_and_said(
     )
 
 
+def test_a_worker_that_recycles_itself_is_replaced_without_alarm(
+    start: Start, tmp_path: Path, eventually: Eventually
+) -> None:
+    start()
+    eventually(lambda: is_ready(tmp_path) and len(events(tmp_path)) == 4)
+    pid = json.loads((tmp_path / "up.json").read_text())["processes"]["worker-2"]
+
+    os.kill(pid, signal.SIGUSR1)
+
+    eventually(lambda: events(tmp_path).count("began worker-2") == 2)
+    words = "worker-2 ended to give its memory back; another takes its place"
+    eventually(lambda: words in (tmp_path / "out").read_text())
+    assert "died" not in (tmp_path / "out").read_text()
+
+
+def test_a_worker_may_recycle_itself_before_all_is_ready(
+    start: Start, tmp_path: Path, eventually: Eventually
+) -> None:
+    start(full="worker-1")
+
+    eventually(lambda: is_ready(tmp_path))
+
+    assert events(tmp_path).count("recycled worker-1") == 1
+    assert "began worker-1" in events(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["database", "api", "worker-2"])
 def test_what_cannot_start_ends_it_with_its_last_words(start: Start, tmp_path: Path, name: str) -> None:
     stack = start(broken=name)

@@ -1,8 +1,8 @@
 """A stack of tiny processes in place of the service: `python tiny_stack.py DATA_DIR [OPTION=VALUE]...`.
 
 Each writes `began NAME` and, when asked to end, `ended NAME` into DATA_DIR/events. Options: `stubborn=NAME`
-ignores SIGTERM, `broken=NAME` dies at its start, `slow=NAME` never gets on, `errand=STATUS` runs an
-errand, `port` and `stay`.
+ignores SIGTERM, `broken=NAME` dies at its start, `slow=NAME` never gets on, `full=NAME` recycles itself
+at its first start, `errand=STATUS` runs an errand, `port` and `stay`. At SIGUSR1 each recycles itself.
 """
 
 from __future__ import annotations
@@ -30,8 +30,12 @@ def leave(*_):
     if name not in stubborn:
         os._exit(0)
 signal.signal(signal.SIGTERM, leave)
+signal.signal(signal.SIGUSR1, lambda *_: os._exit(75))
 if name in broken:
     sys.exit(f"{name} is broken")
+if name in full and f"recycled {name}" not in open(events).read():
+    say("recycled")
+    os._exit(75)
 say("began")
 if name in slow:
     time.sleep(600)
@@ -64,7 +68,9 @@ class TinyPlan(Plan):
         return self._python(f"worker-{number}", _SLEEP)
 
     def _python(self, name: str, code: str, *words: str, fds: tuple[int, ...] = ()) -> Command:
-        names = "".join(f"{option} = {[OPTIONS.get(option)]}\n" for option in ("stubborn", "broken", "slow"))
+        names = "".join(
+            f"{option} = {[OPTIONS.get(option)]}\n" for option in ("stubborn", "broken", "slow", "full")
+        )
         events = str(self.data_dir / "events")
         argv = (sys.executable, "-I", "-S", "-c", names + _BEGIN + code, name, events, *words)
         self.logs.mkdir(exist_ok=True)

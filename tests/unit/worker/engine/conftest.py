@@ -79,14 +79,24 @@ class Bench:
         self._threads = ThreadPoolExecutor(64)
 
     def engine(
-        self, on_fatal: Callable[[Exception], None] = lambda _: None, *, start: bool = True, **limits: Any
+        self,
+        on_fatal: Callable[[Exception], None] = lambda _: None,
+        *,
+        start: bool = True,
+        models: Any = None,
+        **limits: Any,
     ) -> Engine:
         limits = {"max_items": 8, "max_wait": timedelta(hours=1), **limits}
-        engine = Engine({"Echo": self.model}, device="cpu", limits=BatchLimits(**limits), on_fatal=on_fatal)
+        models = models or {"Echo": self.model}
+        engine = Engine(models, device="cpu", limits=BatchLimits(**limits), on_fatal=on_fatal)
         self._engines.append(engine)
         if start:
             engine.start()
         return engine
+
+    def start(self, work: Callable[..., Any], *given: Any, **named: Any) -> Future[Any]:
+        """Do something in a thread of its own."""
+        return self._threads.submit(work, *given, **named)
 
     def job(
         self,

@@ -10,21 +10,16 @@ import pytest
 
 from shared.schemas.base import Words
 from worker.engine import BatchLimits, Ticket
-from worker.engine.batching import Lane, Lanes
-from worker.engine.requests import Request, bucket
+from worker.engine.batching import Lanes
+from worker.engine.items import bucket
+from worker.engine.lanes import Lane
+from worker.engine.requests import Request
 
 
-class Model:
-    def run(self, items: Any) -> Any: ...
-
-    def walk(self, items: Any) -> Any: ...
-
-
-MODEL: Any = Model()
-
-
-def request(*items: Any, alone: bool = False, operation: Any = Model.run) -> Request:
-    return Request(MODEL, operation, items, Ticket(alone=alone))
+def request(
+    *items: Any, alone: bool = False, operation: str = "Model.run", best_batch: int | None = None
+) -> Request:
+    return Request(operation, items, Ticket(alone=alone), best_batch=best_batch)
 
 
 def lanes(**limits: Any) -> Lanes:
@@ -71,7 +66,23 @@ def test_who_found_no_place_in_a_batch_comes_first_in_the_next() -> None:
     waiting = lanes(max_items=2)
     for item in range(6):
         waiting.add(request(item, item + 10), 0.0)
-    assert [leave(waiting) for _ in range(3)] == [[0, 1], [2, 3], [4, 5]]
+    assert [leave(waiting) for _ in range(3)] == [[0, 1], [10, 2], [11, 3]]
+
+
+def test_requests_that_came_together_do_not_all_end_together() -> None:
+    waiting = lanes(max_items=8)
+    for start in (100, 200, 300, 400):
+        waiting.add(request(*range(start, start + 16)), 0.0)
+    batches = [leave(waiting) for _ in range(8)]
+    ends = [
+        max(
+            number
+            for number, batch in enumerate(batches)
+            if any(start <= item < start + 16 for item in batch)
+        )
+        for start in (100, 200, 300, 400)
+    ]
+    assert len(set(ends)) >= 3
 
 
 def test_texts_in_a_batch_are_sorted_by_length() -> None:
@@ -83,14 +94,14 @@ def test_texts_in_a_batch_are_sorted_by_length() -> None:
 def test_a_rare_operation_is_not_starved_by_one_that_is_always_full() -> None:
     waiting = lanes(patience=timedelta(seconds=1))
     waiting.add(request(*range(10_000)), 0.0)
-    waiting.add(request(-1, operation=Model.walk), 0.0)
+    waiting.add(request(-1, operation="Model.walk"), 0.0)
     batches = [leave(waiting, now * 0.5) for now in range(6)]
     assert [-1] in batches
 
 
 def test_of_two_fresh_lanes_the_fuller_goes_first() -> None:
     waiting = lanes()
-    waiting.add(request(-1, operation=Model.walk), 0.0)
+    waiting.add(request(-1, operation="Model.walk"), 0.0)
     waiting.add(request(1, 2, 3), 0.0)
     assert leave(waiting) == [1, 2, 3]
 
@@ -149,7 +160,7 @@ def test_a_dropped_request_leaves_its_neighbours() -> None:
     waiting.add(stays, 0.0)
     waiting.drop(gone)
     assert waiting.waiting == 1
-    assert waiting.requests == {stays}
+    assert waiting.jobs == 1
     assert leave(waiting) == [3]
 
 
@@ -200,3 +211,116 @@ def test_unlike_items_never_share_a_batch() -> None:
     waiting = lanes()
     waiting.add(request(1, "one", 2, "two"), 0.0)
     assert sorted([leave(waiting), leave(waiting)], key=str) == [["one", "two"], [1, 2]]
+
+
+def test_in_company_a_batch_leaves_when_the_burst_it_came_with_is_over() -> None:
+    waiting = lanes(max_items=100)
+    for now in range(4):
+        waiting.add(request(now), float(now))
+    seconds = waiting.next(3.0, company=True)
+    assert isinstance(seconds, float)
+    assert 1.0 < seconds < 7.0
+    assert isinstance(waiting.next(3.0 + seconds, company=True), Lane)
+
+
+def test_in_company_nothing_waits_for_an_operation_that_is_asked_for_rarely() -> None:
+    waiting = lanes()
+    for now in (0.0, 100.0):
+        waiting.add(request(now), now)
+        leave(waiting, now)
+    waiting.add(request("rare"), 200.0)
+    assert isinstance(waiting.next(200.0, company=True), Lane)
+
+
+def test_how_often_one_operation_is_asked_for_says_nothing_of_another() -> None:
+    waiting = lanes()
+    for now in (0.0, 100.0):
+        waiting.add(request(now), now)
+        leave(waiting, now)
+    waiting.add(request(1, operation="Model.walk"), 200.0)
+    assert waiting.next(200.0, company=True) == pytest.approx(10.0)
+
+
+def test_a_long_request_of_texts_is_cut_into_batches_of_like_length() -> None:
+    waiting = lanes(max_items=2)
+    waiting.add(request("dddd", "a", "eeeee", "bb", "ccc", "ffffff"), 0.0)
+    assert [leave(waiting) for _ in range(3)] == [["a", "bb"], ["ccc", "dddd"], ["eeeee", "ffffff"]]
+
+
+class Tokens(list[int]):
+    """What a model may make of a text."""
+
+    padded = True
+
+
+def test_padded_items_are_one_kind_and_sorted_like_texts() -> None:
+    waiting = lanes()
+    waiting.add(request(Tokens([1, 2, 3]), Tokens([4])), 0.0)
+    waiting.add(request(Tokens([5, 6])), 0.0)
+    assert leave(waiting) == [[4], [5, 6], [1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("per_operation", "best", "expected"),
+    [({}, None, 8), ({}, 4, 4), ({}, 64, 8), ({"Model.run": 16}, 4, 16), ({"Model.run": 2}, None, 2)],
+)
+def test_a_model_knows_its_best_batch_which_is_capped_and_may_be_overridden(
+    per_operation: dict[str, int], best: int | None, expected: int
+) -> None:
+    waiting = lanes(max_items=8, per_operation=per_operation)
+    waiting.add(request(*range(100), best_batch=best), 0.0)
+    assert len(leave(waiting)) == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((10, 10, 3), 3), ((5, 10, 3), 4), ((30, 30, 3), 1), ((10, 10), 4)]
+)
+def test_a_batch_of_pictures_keeps_to_its_budget_of_pixels(shape: tuple[int, ...], expected: int) -> None:
+    waiting = lanes(max_items=4, max_pixels=300)
+    waiting.add(request(*(np.zeros(shape, np.uint8) for _ in range(10))), 0.0)
+    assert len(leave(waiting)) == expected
+
+
+def test_pictures_inside_tuples_count_towards_the_budget_of_pixels() -> None:
+    waiting = lanes(max_items=4, max_pixels=300)
+    waiting.add(request(*((np.zeros((10, 10, 3), np.uint8), "question") for _ in range(10))), 0.0)
+    assert len(leave(waiting)) == 3
+
+
+def test_a_safe_size_never_raises_a_smaller_limit() -> None:
+    waiting = lanes(max_items=16)
+    waiting.add(request(*range(16)), 0.0)
+    lane = waiting.next(0.0, company=False)
+    assert isinstance(lane, Lane)
+    waiting.take(lane, 0.0)
+    waiting.remember_safe(lane.kind, 8)
+    waiting.add(request(*range(16), best_batch=4), 0.0)
+    waiting.remember_safe(lane.kind, 12)
+    assert len(leave(waiting)) == 4
+    for _ in range(3):
+        leave(waiting)
+    waiting.add(request(*range(16)), 0.0)
+    assert len(leave(waiting)) == 8
+
+
+def test_the_jobs_that_wait_are_counted_once_each() -> None:
+    waiting = lanes(max_items=2)
+    ticket = Ticket()
+    first, second = Request("Model.run", [1, 2], ticket), Request("Model.walk", [3], ticket)
+    for one in (first, second, request(4)):
+        waiting.add(one, 0.0)
+    assert waiting.jobs == 2
+    waiting.drop(first)
+    assert waiting.jobs == 2
+    waiting.drop(second)
+    assert (waiting.jobs, waiting.waiting) == (1, 1)
+    leave(waiting)
+    assert (waiting.jobs, waiting.waiting) == (0, 0)
+
+
+def test_what_has_left_a_lane_fills_no_later_batch() -> None:
+    waiting = lanes(max_items=4)
+    waiting.add(request(*range(6)), 0.0)
+    assert len(leave(waiting)) == 4
+    assert waiting.waiting == 2
+    assert waiting.next(0.0, company=True) == pytest.approx(10.0)

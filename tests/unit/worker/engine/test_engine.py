@@ -306,7 +306,7 @@ def test_a_ticket_learns_what_its_job_cost(bench: Any) -> None:
     for job in jobs:
         job.result()
     assert [ticket.largest_batch for ticket in tickets] == [4, 4]
-    assert [ticket.models for ticket in tickets] == [{"Echo"}, {"Echo"}]
+    assert [ticket.models for ticket in tickets] == [{"Echo": bench.model.card}] * 2
     assert all(ticket.model_seconds > 0 for ticket in tickets)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -84,3 +86,18 @@ def test_a_folder_that_takes_no_file_costs_the_cache_only(tmp_path: Path, comput
 
     assert tensors["ones"].shape == (2, 3)
     assert [entry["event"] for entry in logs] == ["cache_not_written"]
+
+
+def test_of_several_that_compute_at_once_one_does(tmp_path: Path) -> None:
+    compute = Computation()
+    starts = threading.Barrier(4)
+
+    def ask(_: int) -> Tensors:
+        starts.wait(10)
+        return cached_tensors(tmp_path, "ones", [], compute)
+
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(ask, range(4)))
+
+    assert compute.times == 1
+    assert all(np.array_equal(answer["ones"], np.ones((2, 3))) for answer in answers)

@@ -14,6 +14,7 @@ from tests.direct import loaded
 from worker.models import conse
 from worker.models.capabilities import ImageFeatures, ModelCard
 from worker.models.fake import FakeImageEncoder, FakeTextEncoder, Pace
+from worker.models.runtimes.network import Place
 from worker.models.sources import Source
 
 CARD = ModelCard(id="x", revision="1", grade="test", licence="MIT", device="cpu", dtype="float32")
@@ -22,7 +23,6 @@ CARD = ModelCard(id="x", revision="1", grade="test", licence="MIT", device="cpu"
 class LinearFake(FakeImageEncoder):
     """The fake encoder with a last layer that can be read."""
 
-    @property
     def class_weights(self) -> Any:
         return np.random.default_rng(3).normal(size=(len(self.vocabulary), self.dim)).astype(np.float32)
 
@@ -39,7 +39,8 @@ class CountingText(FakeTextEncoder):
 
 def source(text: Any, image: Any, folder: Path) -> Source:
     over = {"TextEncoder": text, "ImageEncoder": image}
-    return Source(capability="JointEncoder", card=CARD, weights=None, over=over, cache_dir=folder)
+    place = Place(device="cpu", threads=1, cache_dir=folder)
+    return Source(capability="JointEncoder", card=CARD, weights=None, over=over, place=place)
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_an_image_encoder_without_a_linear_layer_is_a_wrong_pairing(
 
 @pytest.fixture
 def starter() -> Any:
-    return loaded("starter").models
+    return loaded("starter")
 
 
 @pytest.mark.parametrize("label", ["goldfish", "espresso", "space shuttle", "umbrella"])
@@ -100,7 +101,7 @@ def test_a_picture_of_a_class_is_near_its_name(starter: Any, label: str) -> None
     certain = np.zeros(len(vocabulary), dtype=np.float32)
     certain[index] = 1
     features = ImageFeatures(
-        pooled=np.maximum(starter["ImageEncoder"].class_weights[index], 0), probabilities=certain
+        pooled=np.maximum(starter["ImageEncoder"].class_weights()[index], 0), probabilities=certain
     )
 
     (vector,) = starter["JointEncoder"].project_images([features])
@@ -124,3 +125,23 @@ def test_its_card_names_both_weights_and_where_it_runs(starter: Any) -> None:
 
     assert card.revision.count("sha256:") == 2
     assert card.device == "cpu"
+    assert card.runtime == "numpy"
+
+
+def test_it_passes_on_what_the_text_encoder_prepares_and_knows(starter: Any) -> None:
+    text, joint = starter["TextEncoder"], starter["JointEncoder"]
+
+    (tokens,) = joint.prepare("embed_texts", ["a cat"])
+
+    assert tokens.ids == text.prepare("encode_texts", ["a cat"])[0].ids
+    assert joint.batch_limits == {"embed_texts": text.batch_limits["encode_texts"]}
+
+
+def test_over_a_plain_text_encoder_it_prepares_nothing(
+    tmp_path: Path, text: CountingText, image: LinearFake
+) -> None:
+    joint = conse.load(source(text, image, tmp_path))
+    texts = ["a cat"]
+
+    assert joint.prepare("embed_texts", texts) is texts
+    assert joint.batch_limits == {}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shared.errors import ModelFailed
 from tests.direct import loaded, plain
 from worker.models.capabilities import ModelCard
 from worker.models.fake import COLOURS, POISON, FakeTextEncoder, Pace
@@ -18,7 +19,7 @@ from worker.models.fake import COLOURS, POISON, FakeTextEncoder, Pace
 
 @pytest.fixture
 def models() -> dict[str, Any]:
-    return dict(loaded("fake").models)
+    return dict(loaded("fake"))
 
 
 def encoder(**pace: Any) -> FakeTextEncoder:
@@ -51,7 +52,16 @@ def test_cells_have_their_own_colours(models: dict[str, Any]) -> None:
     assert (names[:, 2:] == list(COLOURS).index("blue")).all()
 
 
-@pytest.mark.parametrize(("command", "error"), [("fail", RuntimeError), ("memory", MemoryError)])
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        ("fail", RuntimeError),
+        ("memory", MemoryError),
+        ("nan", ModelFailed),
+        # More than any address space.
+        ("allocate=1000000000000000000", MemoryError),
+    ],
+)
 def test_a_command_breaks_the_batch_that_holds_it(command: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         encoder().encode_texts(["red", f"blue fake:{command}"])
@@ -66,10 +76,41 @@ def test_a_poisoned_picture_breaks_its_batch(models: dict[str, Any]) -> None:
         models["ImageEncoder"].encode_images([plain(POISON, view.width, view.height)])
 
 
+def test_what_is_allocated_is_touched() -> None:
+    amount = 300 * 2**20
+    code = (
+        "from pathlib import Path; from worker.models.registry import load_profile;"
+        "encoder = load_profile('fake', device='cpu', cache_dir=Path('.')).load_all()['TextEncoder'];"
+        "status = lambda: Path('/proc/self/status').read_text();"
+        "peak = lambda: int(status().partition('VmHWM:')[2].split()[0]) * 1024;"
+        f"before = peak(); encoder.encode_texts(['fake:allocate={amount}']); print(peak() - before)"
+    )
+
+    finished = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert int(finished.stdout) > 0.9 * amount
+
+
+def test_a_hang_never_answers() -> None:
+    code = (
+        "from pathlib import Path; from worker.models.registry import load_profile;"
+        "encoder = load_profile('fake', device='cpu', cache_dir=Path('.')).load_all()['TextEncoder'];"
+        "print('ready', flush=True); encoder.encode_texts(['fake:hang']); print('answered', flush=True)"
+    )
+
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        process.kill()
+        assert process.stdout.read() == ""
+
+
 def test_a_crash_ends_the_process() -> None:
     code = (
         "from pathlib import Path; from worker.models.registry import load_profile;"
-        "load_profile('fake', device='cpu', cache_dir=Path('.')).models['TextEncoder']"
+        "load_profile('fake', device='cpu', cache_dir=Path('.')).load_all()['TextEncoder']"
         ".encode_texts(['fake:exit'])"
     )
 

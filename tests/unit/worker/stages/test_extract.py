@@ -12,7 +12,7 @@ from worker.stages.extract import image_features, region_features, stacked, text
 
 def work() -> DirectWork:
     pictures = {name: png(plain(colour)) for name, colour in COLOURS.items()}
-    return DirectWork(loaded("fake").models, pictures)
+    return DirectWork(loaded("fake"), pictures)
 
 
 def test_pictures_keep_their_order() -> None:
@@ -32,7 +32,7 @@ def test_cells_keep_their_pictures_order() -> None:
 def test_texts_become_rows() -> None:
     found = text_vectors(work(), ["red", "blue"])
 
-    assert found.shape == (2, loaded("fake").models["TextEncoder"].dim)  # type: ignore[attr-defined]  # any Model
+    assert found.shape == (2, loaded("fake")["TextEncoder"].dim)  # type: ignore[attr-defined]  # any Model
     assert not np.array_equal(found[0], found[1])
 
 

@@ -22,7 +22,7 @@ from worker.tasks.classify import PIPELINE
 def work() -> DirectWork:
     halves = plain(COLOURS["red"])
     halves[:, 16:] = COLOURS["blue"]
-    return DirectWork(loaded("fake").models, {"red": png(plain(COLOURS["red"])), "halves": png(halves)})
+    return DirectWork(loaded("fake"), {"red": png(plain(COLOURS["red"])), "halves": png(halves)})
 
 
 def classify(work: DirectWork, picture: str = "halves", **fields: Any) -> ClassifyResult:

@@ -18,7 +18,7 @@ RED, BLUE = ({"part": name} for name in ("red", "blue"))
 
 @pytest.fixture
 def work() -> DirectWork:
-    return DirectWork(loaded("fake").models, {name: png(plain(rgb)) for name, rgb in COLOURS.items()})
+    return DirectWork(loaded("fake"), {name: png(plain(rgb)) for name, rgb in COLOURS.items()})
 
 
 def embed(work: DirectWork, **fields: Any) -> EmbedResult:

@@ -15,7 +15,7 @@ from worker.tasks.match import PIPELINE
 
 @pytest.fixture
 def work() -> DirectWork:
-    return DirectWork(loaded("fake").models, {name: png(plain(rgb)) for name, rgb in COLOURS.items()})
+    return DirectWork(loaded("fake"), {name: png(plain(rgb)) for name, rgb in COLOURS.items()})
 
 
 def match(work: DirectWork, images: list[str], texts: list[str]) -> MatchResult:

@@ -1,0 +1,68 @@
+"""What the service answered, read as values."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from client.errors import RequestRefused, ServiceUnreachable
+from client.models import Problem
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+def read(kind: type[Answer], response: httpx.Response) -> Answer:
+    """Return the body as a value, however many values it holds in one pass.
+
+    Raises:
+        ServiceUnreachable: whoever answered is no Iconotext service, or a much newer one.
+    """
+    try:
+        return kind.model_validate_json(response.content)
+    except ValidationError as error:
+        where = response.url.copy_with(query=None)
+        fault = error.errors(include_url=False, include_input=False)[0]
+        if fault["type"] == "json_invalid":
+            raise ServiceUnreachable(
+                f"{where} does not answer like an Iconotext service; check the URL"
+            ) from error
+        raise ServiceUnreachable(
+            f"{where} answered no {kind.__name__.strip('_').lower()}: {fault['msg']}; "
+            "is the client as new as the service?"
+        ) from error
+
+
+def failure(response: httpx.Response, base_url: str) -> RequestRefused | ServiceUnreachable:
+    """Return what an answer that is no success means."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = {}
+    if not isinstance(body, dict):
+        body = {}
+    status = response.status_code
+    if status >= 500:
+        mark = f", request {body['request_id']}" if body.get("request_id") else ""
+        words = body.get("detail") or body.get("title") or response.reason_phrase or "no reason given"
+        return ServiceUnreachable(
+            f"{base_url} cannot serve: {words} (status {status}{mark}); try again later"
+        )
+    if status < 400 or not body:
+        words = f"{base_url} does not answer like an Iconotext service (status {status}); check the URL"
+        body = {"code": body.get("code"), "detail": words}
+    return refusal(body, status)
+
+
+def refusal(problem: dict[str, Any], status: int) -> RequestRefused:
+    """Return the refusal that a problem (RFC 9457) says."""
+    faults = problem.get("errors")
+    return RequestRefused(
+        str(problem.get("detail") or problem.get("title") or "no reason given"),
+        code=str(problem.get("code") or f"http_{status}"),
+        status=status,
+        problems=[Problem.model_validate(fault) for fault in faults if isinstance(fault, dict)]
+        if isinstance(faults, list)
+        else (),
+    )

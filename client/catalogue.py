@@ -1,0 +1,59 @@
+"""What the service can do, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from client.answers import read
+from client.errors import RequestRefused
+from client.inputs import Places
+from client.models import Task, Value
+from client.submissions import Submission
+from client.transport import Transport
+
+
+class _Tasks(Value):
+    tasks: tuple[Task, ...]
+
+
+class Catalogue:
+    """The tasks of one service."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._tasks: Mapping[str, Task] = {}
+        self._places: dict[str, Places] = {}
+
+    def read(self) -> Sequence[Task]:
+        """Return all of them, as they are now."""
+        tasks = read(_Tasks, self._transport.request("GET", "/v1/tasks")).tasks
+        self._tasks = {task.name: task for task in tasks}
+        self._places = {}
+        return list(tasks)
+
+    def task(self, name: str) -> Task:
+        """Return the task of this name.
+
+        Raises:
+            RequestRefused: there is none.
+        """
+        if name not in self._tasks:
+            self.read()
+        if name not in self._tasks:
+            known = ", ".join(self._tasks)
+            raise RequestRefused(f"no task {name!r}; this service has {known}", code="unknown_task")
+        return self._tasks[name]
+
+    def body(self, submission: Submission) -> dict[str, Any]:
+        """Return what is sent of a submission, its pictures and texts where its task wants them.
+
+        Raises:
+            RequestRefused: there is no such task, or it has no place for them.
+        """
+        if not (submission.images or submission.texts):
+            return submission.body({})
+        places = self._places.get(submission.task)
+        if places is None:
+            places = self._places[submission.task] = Places.of(self.task(submission.task))
+        return submission.body(places.fill(submission.images, submission.texts))

@@ -1,0 +1,1 @@
+"""The networks in torch, as they are run and exported; only imported where one is built."""

@@ -1,0 +1,1 @@
+"""How a model's network is run: in torch as it is, in half precision, compiled, or by ONNX Runtime."""
