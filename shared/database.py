@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from shared.errors import BadConfiguration, InternalError, StoreUnavailable
 from shared.groups import Group, Place, Take
+from shared.turns import Turns
 
 T = TypeVar("T")
 Work = Callable[[Connection], Any]
@@ -89,6 +91,7 @@ class Database:
         if parsed.get_backend_name() == "sqlite":
             self.dialect = "sqlite"
             self.engine = _sqlite_engine(parsed, pool_size)
+            self._turns = _sqlite_turns(parsed)
             self._reader = self.engine.execution_options(deferred=True)
         else:
             self.dialect = "postgresql"
@@ -155,6 +158,8 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+        if self.dialect == "sqlite":
+            self._turns.close()
 
     def _write_together(self, take: Take[Work, Any]) -> None:
         places: Sequence[Place[Work, Any]] = ()
@@ -195,11 +200,17 @@ class Database:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        # Threads of one process queue here: SQLite's own waiting is polling, and starves some.
+        # Threads of one process queue here, and processes at the file's turns: SQLite's own waiting is
+        # polling, and starves some.
+        deadline = time.monotonic() + _PATIENCE_S
+        busy = StoreUnavailable(f"the database was busy writing for {_PATIENCE_S} s")
         if not self._turn.acquire(timeout=_PATIENCE_S):
-            raise StoreUnavailable(f"the database was busy writing for {_PATIENCE_S} s")
+            raise busy
         try:
-            yield
+            with self._turns.take(deadline) as came:
+                if not came:
+                    raise busy
+                yield
         finally:
             self._turn.release()
 
@@ -289,6 +300,13 @@ def _has_news(connection: Any) -> bool:
     news = poll()
     news.register(connection.fileno(), POLLIN)
     return bool(news.poll(0))
+
+
+def _sqlite_turns(url: URL) -> Turns:
+    try:
+        return Turns(Path(str(url.database)))
+    except OSError as error:
+        raise BadConfiguration(f"cannot write beside {url.database}: {error.strerror}") from error
 
 
 def _sqlite_engine(url: URL, pool_size: int) -> Engine:

@@ -7,6 +7,7 @@ import secrets
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache, partial
 from typing import Any
@@ -17,7 +18,7 @@ from celery import Celery, bootsteps, signals
 from shared import queue, telemetry
 from shared.blobs import BlobStore
 from shared.database import Database
-from shared.errors import IconotextError, StoreUnavailable
+from shared.errors import IconotextError, QueueUnavailable, StoreUnavailable
 from shared.jobs import Json, WorkerId
 from shared.schemas import catalogue
 from shared.settings import read
@@ -165,6 +166,9 @@ class Service:
         self._heartbeat.start()
         for thread in (*self._periodic, self._suspects):
             thread.start()
+        # Its connection opens now, not with the first backlog: a worker needs no more than at its start.
+        with suppress(QueueUnavailable):
+            self._hints.ping()
         log.info("ready", worker=self._worker, **self._info())
 
     def close(self) -> None:

@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, ClauseElement, Connection, Select, bindparam, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    ClauseElement,
+    Connection,
+    Select,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy import cast as as_type
 
 from shared.database import encoded, now
@@ -162,8 +173,8 @@ class Claims(Edge):
     def _claim(
         self, connection: Connection, worker: WorkerId, pool: str, limit: int, *, suspects: bool
     ) -> list[Claim]:
-        values = {"pool": pool, "most": limit, "claimer": worker, "lease_ms": self._lease_ms}
-        rows = (_CLAIM_SUSPECT if suspects else _CLAIM).run(connection, values).mappings().all()
+        values = {"pool": pool, "claimer": worker, "lease_ms": self._lease_ms}
+        rows = _claim_of_at_most(limit, suspects=suspects).run(connection, values).mappings().all()
         rows = sorted(rows, key=lambda row: (row["priority"], row["vtime"], row["id"]))
         return [claim_of(row) for row in rows]
 
@@ -210,10 +221,11 @@ def _best(*, suspects: bool) -> Select[str]:
     )
 
 
-def _claim(*, suspects: bool) -> ClauseElement:
+def _claim(limit: int, *, suspects: bool) -> ClauseElement:
     # A common table expression runs once; as a subquery, PostgreSQL may run it again for another row, and
     # skipping what it locked itself, claim more than the limit.
-    picked = _best(suspects=suspects).limit(bindparam("most")).with_for_update(skip_locked=True).cte("picked")
+    few = _best(suspects=suspects).limit(literal_column(str(limit)))
+    picked = few.with_for_update(skip_locked=True).cte("picked")
     return (
         update(jobs)
         .where(jobs.c.id.in_(select(picked.c.id)))
@@ -246,7 +258,12 @@ def _lost(claim: Claim) -> LeaseLost:
     return LeaseLost(f"attempt {claim.attempt} at {claim.id} is no longer this worker's")
 
 
-_CLAIM = Statement(lambda _: _claim(suspects=False))
-_CLAIM_SUSPECT = Statement(lambda _: _claim(suspects=True))
-_FIRST = Statement(lambda _: _best(suspects=False).limit(1))
-_FIRST_SUSPECT = Statement(lambda _: _best(suspects=True).limit(1))
+@cache
+def _claim_of_at_most(limit: int, *, suspects: bool) -> Statement:
+    # The limit stands in the text: for a value, PostgreSQL guesses at a tenth of all that waits, finds the
+    # plan that it could keep too dear, and plans every claim anew: 0.3 ms more with 10,000 jobs waiting.
+    return Statement(lambda _: _claim(limit, suspects=suspects))
+
+
+_FIRST = Statement(lambda _: _best(suspects=False).limit(literal_column("1")))
+_FIRST_SUSPECT = Statement(lambda _: _best(suspects=True).limit(literal_column("1")))

@@ -132,7 +132,7 @@ def _virtual_time() -> ColumnElement[int]:
             jobs.c.state == JobState.QUEUED.value,
         )
         .order_by(jobs.c.vtime)
-        .limit(1)
+        .limit(literal_column("1"))
         .scalar_subquery()
     )
     newest = (
