@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 #: Between two looks: nothing in the kernel waits for a lock and gives up at a deadline. A commit takes some
@@ -27,8 +27,9 @@ class Turns:
 
     def __init__(self, database: Path) -> None:
         """Make the lock files beside the database."""
-        self._next = _opened(database, "-next")
-        self._turn = _opened(database, "-turn")
+        self._files = ExitStack()
+        self._next = self._open(database, "-next")
+        self._turn = self._open(database, "-turn")
 
     @contextmanager
     def take(self, deadline: float) -> Iterator[bool]:
@@ -41,29 +42,38 @@ class Turns:
         try:
             got = got and _lock(self._turn, deadline)
         finally:
-            fcntl.flock(self._next, fcntl.LOCK_UN)
+            _unlock(self._next)
         try:
             yield got
         finally:
-            fcntl.flock(self._turn, fcntl.LOCK_UN)
+            _unlock(self._turn)
 
     def close(self) -> None:
-        """Give both locks up."""
-        os.close(self._next)
-        os.close(self._turn)
+        """Give both locks up; again, nothing happens."""
+        self._files.close()
+        # Not a number that may soon be another file's.
+        self._next = self._turn = -1
+
+    def _open(self, database: Path, suffix: str) -> int:
+        path = database.with_name(database.name + suffix)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._files.callback(os.close, descriptor)
+        return descriptor
 
 
-def _opened(database: Path, suffix: str) -> int:
-    return os.open(database.with_name(database.name + suffix), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+def _unlock(file: int) -> None:
+    if file >= 0:
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
-def _lock(descriptor: int, deadline: float) -> bool:
-    while True:
+def _lock(file: int, deadline: float) -> bool:
+    while file >= 0:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
                 return False
             time.sleep(_LOOK_S)
         else:
             return True
+    return False

@@ -69,8 +69,6 @@ def test_who_writes_again_and_again_does_not_pass_who_waits(turns: Turns, databa
         # Until it is the next: then nobody else can be.
         pause = threading.Event()
         for _ in range(2000):
-            with Turns(database).take(later(0)) as came:
-                assert not came
             if _is_taken(database, "-next"):
                 break
             pause.wait(0.005)
@@ -108,3 +106,11 @@ def test_a_killed_writer_gives_its_turn_up(turns: Turns, database: Path) -> None
         holder.wait(DEADLINE_S)
         with turns.take(later()) as afterwards:
             assert afterwards
+
+
+def test_no_turn_comes_once_closed_and_whoever_has_one_may_end(turns: Turns) -> None:
+    with turns.take(later()):
+        turns.close()
+    with turns.take(later(0)) as came:
+        assert not came
+    turns.close()
