@@ -87,6 +87,7 @@ class Database:
 
     def __init__(self, url: str, *, application: str = "iconotext", pool_size: int = 5) -> None:
         parsed = _parse(url)
+        self._pool_size = pool_size
         self.dialect: Literal["sqlite", "postgresql"]
         if parsed.get_backend_name() == "sqlite":
             self.dialect = "sqlite"
@@ -155,6 +156,16 @@ class Database:
     def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
         """Return an INSERT that understands ON CONFLICT, which both databases spell alike."""
         return sqlite.insert(table) if self.dialect == "sqlite" else postgresql.insert(table)
+
+    def open_all(self) -> None:
+        """Open every connection of the pool now, so that a busy day needs no descriptor more than the start.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached.
+        """
+        with ExitStack() as all_at_once:
+            for _ in range(self._pool_size):
+                all_at_once.enter_context(self.read())
 
     def close(self) -> None:
         self.engine.dispose()
@@ -320,6 +331,8 @@ def _sqlite_engine(url: URL, pool_size: int) -> Engine:
     engine = create_engine(
         url,
         pool_size=pool_size,
+        # The last used, whose cache is warm; the others stay small.
+        pool_use_lifo=True,
         max_overflow=0,
         pool_timeout=_PATIENCE_S,
         hide_parameters=True,

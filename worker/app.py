@@ -59,14 +59,7 @@ class Service:
         self._settings = settings
         self._worker = WorkerId(f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
         self._device = choose_device(settings.device)
-        self._profile = load_profile(
-            settings.profile,
-            device=self._device,
-            cache_dir=settings.resolved_cache_dir,
-            runtime=settings.runtime,
-            threads=cores(),
-            pools=settings.pools,
-        )
+        self._profile = self._load_profile()
         self._identities = self._profile.manifest.identities()
         residency = Residency(
             self._profile.loadings,
@@ -166,7 +159,8 @@ class Service:
         self._heartbeat.start()
         for thread in (*self._periodic, self._suspects):
             thread.start()
-        # Its connection opens now, not with the first backlog: a worker needs no more than at its start.
+        # Connections open now, not with the first backlog: a worker needs no more than at its start.
+        self._database.open_all()
         with suppress(QueueUnavailable):
             self._hints.ping()
         log.info("ready", worker=self._worker, **self._info())

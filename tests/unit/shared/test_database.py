@@ -128,3 +128,10 @@ def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
     path.write_text("not a database, and long enough to be looked at as one" * 100)
     with pytest.raises(StoreUnavailable):
         upgrade(f"sqlite:///{path}")
+
+
+def test_every_connection_can_be_opened_before_it_is_needed(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'jobs.db'}", pool_size=3)
+    database.open_all()
+    assert database.engine.pool.checkedin() == 3  # type: ignore[attr-defined]  # a QueuePool's
+    database.close()
