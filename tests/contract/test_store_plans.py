@@ -41,7 +41,9 @@ def _newest(store: JobStore) -> Job:
 
 
 def _position(store: JobStore) -> Job:
-    return store.get(LOCAL, _newest(store).id, with_position=True)
+    # Not the newest of all: of those created in one millisecond, that may be one that was claimed.
+    (waiting,) = store.list(LOCAL, states=[JobState.QUEUED], page_size=1)[0]
+    return store.get(LOCAL, waiting.id, with_position=True)
 
 
 _ASK: dict[str, tuple[str, Callable[[JobStore], object]]] = {
