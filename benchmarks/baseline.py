@@ -90,9 +90,10 @@ def main() -> int:
     ratio = report.ratio(f"ratio, {CONCURRENT} at once over article's way", together, article)
     report.ratio("ratio, one at a time over article's way", singly, article)
     sizes = [size for size, jobs in batches.items() for _ in range(jobs)]
-    report.add("batch size that a job ran in", sizes, "items")
+    size = report.add("batch size that a job ran in", sizes, "items")
     histogram = ", ".join(f"{size}: {jobs}" for size, jobs in sorted(batches.items()))
     report.note(f"jobs by the size of the batch they ran in: {histogram}")
+    report.bar("batches form across jobs (median size)", size.median, 2)
     report.bar("faster than the article's way", ratio.median, 1)
     return report.finish()
 

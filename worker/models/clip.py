@@ -33,6 +33,7 @@ from worker.models.capabilities import (
 )
 from worker.models.finite import require_finite
 from worker.models.sources import Source
+from worker.models.tokens import Tokens
 
 #: Cut before tokenising, so that the tokenizer's work is bounded: no word is longer in any language's CLIP.
 _MAX_CHARS_PER_TOKEN = 64
@@ -54,19 +55,6 @@ class Preprocessing:
     std: Sequence[float] = (0.26862954, 0.26130258, 0.27577711)
     #: The side that is kept of a picture's shorter side.
     crop_fraction: float = 1.0
-
-
-class Tokens:
-    """One text as the text encoder reads it; a batch of them is padded to its longest."""
-
-    padded = True
-    __slots__ = ("ids",)
-
-    def __init__(self, ids: Sequence[int]) -> None:
-        self.ids = ids
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 class Clip:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from worker.models.finite import require_finite
 from worker.models.runtimes.network import Batch, Operation
 from worker.models.runtimes.tuning import Tuning
 from worker.models.sources import Source, card_of
+from worker.models.tokens import Tokens
 
 if TYPE_CHECKING:
     import torch
@@ -34,21 +35,6 @@ _SAMPLE_TOKENS = (8, 32)
 _SAMPLE_WAITING = 64
 #: The ids of whole words begin here; before them stand special tokens and single characters.
 _FIRST_WORD, _VOCABULARY = 1996, 30522
-
-
-class Tokens:
-    """One text as the network reads it; its length counts tokens."""
-
-    __slots__ = ("ids",)
-
-    #: Batches are padded to their longest, so the engine sorts by length.
-    padded: ClassVar[bool] = True
-
-    def __init__(self, ids: Sequence[int]) -> None:
-        self.ids = ids
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 class MiniLm:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Any
 
 from shared.errors import BadConfiguration, ModelUnavailable
 from shared.manifests import Entry, Manifest, read_manifest
+from worker.machine import cores
 from worker.models.capabilities import CAPABILITIES, Model, ModelCard
 from worker.models.runtimes.network import Place, Wanted
 from worker.models.sources import Source, verified_file
@@ -70,7 +70,7 @@ def load_profile(
         device: as torch names it: `cpu`, `cuda:0`.
         cache_dir: where exports, measurements and fitted maps are kept between starts; made when absent.
         runtime: what runs the networks; `auto` takes the fastest.
-        threads: cores that the networks may use; by default all that this process may run on.
+        threads: cores that the networks may use; by default all that this process really has.
         pools: those that this process serves: models of others are loaded only when asked for; None: all.
 
     Raises:
@@ -155,8 +155,3 @@ def _lacking(entry: Entry, error: ModuleNotFoundError) -> ModelUnavailable:
 
 def _module_name(entry: Entry) -> str:
     return f"{__package__}.{entry.backend}"
-
-
-def cores() -> int:
-    """Return the cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

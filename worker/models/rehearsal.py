@@ -16,8 +16,9 @@ from typing import Any
 import structlog
 
 from shared.manifests import read_manifest
+from worker.machine import cores
 from worker.models.cache import cache_path, read_checked, write_checked
-from worker.models.registry import cores, load_profile
+from worker.models.registry import load_profile
 from worker.models.runtimes.network import Wanted
 from worker.models.runtimes.tuning import chip
 
