@@ -226,8 +226,8 @@ class Database:
             self._turn.release()
 
 
-def upgrade(url: str) -> None:
-    """Bring the tables to the newest migration; several processes may do so at once.
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring the tables to a migration, by default the newest; several processes may do so at once.
 
     Raises:
         BadConfiguration: as `Database` does.
@@ -244,7 +244,7 @@ def upgrade(url: str) -> None:
             config = Config()
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
     finally:
         database.close()
 

@@ -147,19 +147,19 @@ job_files = Table(
 # Who names a blob, and who made it.
 Index("job_files_use_idx", job_files.c.file, job_files.c.role, job_files.c.job_id)
 
-# What each tenant uploaded.
+# What each tenant uploaded. Hashes come in no order: each tree that holds them costs a submit a page of its own.
 files = Table(
     "files",
     metadata,
-    Column("tenant", Text, primary_key=True),
     Column("id", Text, primary_key=True),
+    Column("tenant", Text, primary_key=True),
     Column("media_type", Text, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("width", Integer),
     Column("height", Integer),
     Column("created_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
-Index("files_id_idx", files.c.id)
 
 # Classifiers made by `train`.
 heads = Table(

@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
+from sqlalchemy import insert, inspect, select
 
 import shared.migrations
 from shared.database import Database, upgrade
@@ -55,6 +55,34 @@ def test_partial_indexes_are_the_metadatas(database: Database) -> None:
 
 def _bare(where: str) -> str:
     return where.replace("(", "").replace(")", "").strip()
+
+
+def test_primary_keys_are_the_metadatas(database: Database) -> None:
+    # Alembic does not compare them either.
+    found = {
+        name: inspect(database.engine).get_pk_constraint(name)["constrained_columns"]
+        for name in metadata.tables
+    }
+    assert found == {
+        name: [column.name for column in table.primary_key] for name, table in metadata.tables.items()
+    }
+
+
+def test_uploads_survive_their_tables_move(empty_url: str) -> None:
+    upgrade(empty_url, "0002")
+    database = Database(empty_url)
+    try:
+        row = {"media_type": "image/png", "bytes": 3, "width": 1, "height": None, "created_at": 7}
+        rows = [row | {"tenant": tenant, "id": file} for tenant, file in (("a", "2"), ("b", "1"), ("a", "1"))]
+        with database.begin() as connection:
+            connection.execute(insert(metadata.tables["files"]), rows)
+        upgrade(empty_url)
+        query = select(metadata.tables["files"]).order_by("tenant", "id")
+        with database.read() as connection:
+            found = [dict(one) for one in connection.execute(query).mappings()]
+        assert found == [rows[2], rows[0], rows[1]]
+    finally:
+        database.close()
 
 
 def test_migrations_are_one_line_of_numbers(scripts: ScriptDirectory) -> None:
