@@ -147,7 +147,7 @@ job_files = Table(
 # Who names a blob, and who made it.
 Index("job_files_use_idx", job_files.c.file, job_files.c.role, job_files.c.job_id)
 
-# What each tenant uploaded. Hashes come in no order: each tree that holds them costs a submit a page of its own.
+# What each tenant uploaded. Hashes come in no order: every tree of them costs a submit a page of its own.
 files = Table(
     "files",
     metadata,

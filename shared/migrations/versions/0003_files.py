@@ -36,7 +36,8 @@ def _write_anew() -> None:
         sa.PrimaryKeyConstraint("id", "tenant", name="files_pkey"),
         sqlite_with_rowid=False,
     )
-    names = ", ".join(_COLUMNS)
-    op.execute(f"INSERT INTO files_by_id ({names}) SELECT {names} FROM files ORDER BY id, tenant")
+    before, after = (sa.table(name, *map(sa.column, _COLUMNS)) for name in ("files", "files_by_id"))
+    ordered = sa.select(*before.c).order_by(before.c.id, before.c.tenant)
+    op.execute(after.insert().from_select(_COLUMNS, ordered))
     op.drop_table("files")
     op.rename_table("files_by_id", "files")
