@@ -33,12 +33,14 @@ FAMILY = (
 )
 
 SUPERVISOR = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from client.stack.guardian import Guardian
 from client.stack.lock import DataDirLock
 from client.stack.processes import Command, Process
 
+# Under nohup it is ignored, and that is inherited.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 folder, codes = Path(sys.argv[1]), sys.argv[2:]
 lock = DataDirLock(folder)
 guardian = Guardian(grace_s=0.5, held=[lock.fd])
