@@ -12,10 +12,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from benchmarks import inputs
 from shared.settings import Limits
@@ -105,6 +105,15 @@ def preferred(model: Model, method: str) -> int | None:
     return limits.get(method)
 
 
+class Loop(Protocol):
+    """What runs in the process of a bare loop."""
+
+    sizes: dict[str, int]
+
+
+Served = TypeVar("Served", bound=Loop)
+
+
 class Bare:
     """A bare loop in a process of its own, which does nothing unless it is asked."""
 
@@ -144,13 +153,10 @@ class Bare:
 
 
 @contextmanager
-def bare(
-    *, cache: Path, profile: str = "starter", runtime: Wanted = "auto", sweep: bool = True
-) -> Iterator[Bare]:
-    """Run a bare loop with its models loaded, and its batch sizes chosen if it is to `sweep`."""
-    script = "from benchmarks.bare import serve; serve()"
+def started(module: str, *arguments: str) -> Iterator[Bare]:
+    """Run a module's `serve` in a process of its own until the block ends."""
     with subprocess.Popen(
-        [sys.executable, "-c", script, profile, str(cache), runtime, "sweep" if sweep else ""],
+        [sys.executable, "-c", f"from {module} import serve; serve()", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -164,16 +170,29 @@ def bare(
                     popen.stdin.close()
 
 
-def serve() -> None:
-    """Load the models, then do what each line of standard input says, until it ends."""
+def attend(load: Callable[[], Served], obey: Callable[..., Any]) -> Served:
+    """Load a loop, say its batch sizes, then do what each line of standard input says, until it ends."""
     # Libraries may print; only we speak to whoever listens.
     with os.fdopen(os.dup(1), "w") as said:
         os.dup2(2, 1)
-        profile, cache, runtime, sweep = sys.argv[1:]
-        loop = BareLoop(profile, Path(cache), cast(Wanted, runtime), sweep=bool(sweep))
+        loop = load()
         print(json.dumps(loop.sizes), file=said, flush=True)
         for line in sys.stdin:
-            print(json.dumps(_obey(loop, **json.loads(line))), file=said, flush=True)
+            print(json.dumps(obey(loop, **json.loads(line))), file=said, flush=True)
+    return loop
+
+
+def bare(
+    *, cache: Path, profile: str = "starter", runtime: Wanted = "auto", sweep: bool = True
+) -> AbstractContextManager[Bare]:
+    """Run a bare loop with its models loaded, and its batch sizes chosen if it is to `sweep`."""
+    return started(__name__, profile, str(cache), runtime, "sweep" if sweep else "")
+
+
+def serve() -> None:
+    """Be the process of a bare loop."""
+    profile, cache, runtime, sweep = sys.argv[1:]
+    attend(lambda: BareLoop(profile, Path(cache), cast(Wanted, runtime), sweep=bool(sweep)), _obey)
 
 
 def _obey(loop: BareLoop, do: str, kind: str, name: str, count: int) -> Any:

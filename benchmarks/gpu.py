@@ -7,22 +7,19 @@ the device alone, fed with pictures that are decoded already. Without a CUDA dev
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, cast
 
 from rich.console import Console
 
 from benchmarks import inputs
-from benchmarks.bare import ROOT, Bare
+from benchmarks.bare import Bare, attend, started
 from benchmarks.jobs import Ledger, Work, in_flight, prepared
 from benchmarks.report import Effort, Report, in_turn, read_effort
 from benchmarks.stack import CACHE, Stack, running
@@ -115,36 +112,15 @@ class Loop:
         return done / spent
 
 
-@contextmanager
-def bare(profile: str, device: str) -> Iterator[Bare]:
+def bare(profile: str, device: str) -> AbstractContextManager[Bare]:
     """Run the bare loop in a process of its own."""
-    code = "from benchmarks.gpu import serve; serve()"
-    with subprocess.Popen(
-        [sys.executable, "-c", code, profile, device],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    ) as popen:
-        try:
-            yield Bare(popen)
-        finally:
-            if popen.stdin is not None:
-                with suppress(BrokenPipeError):
-                    popen.stdin.close()
+    return started("benchmarks.gpu", profile, device)
 
 
 def serve() -> None:
-    """Load the models, then do what each line of standard input says, until it ends."""
-    # Libraries may print; only we speak to whoever listens.
-    with os.fdopen(os.dup(1), "w") as said:
-        os.dup2(2, 1)
-        profile, device = sys.argv[1:]
-        loop = Loop(profile, device, CACHE)
-        print(json.dumps(loop.sizes), file=said, flush=True)
-        for line in sys.stdin:
-            print(json.dumps(_obey(loop, **json.loads(line))), file=said, flush=True)
-        loop.close()
+    """Be the process of the bare loop."""
+    profile, device = sys.argv[1:]
+    attend(lambda: Loop(profile, device, CACHE), _obey).close()
 
 
 def _obey(loop: Loop, do: str, kind: str, name: str, count: int) -> dict[str, float]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import secrets
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.wire import Answer, Conversation, Wire
+from client.multipart import Part, encode
 
 #: Jobs in one `POST /v1/jobs:batch`.
 HUNDRED = 100
@@ -97,12 +97,13 @@ def prepared_batch(wire: Wire, works: Sequence[Work]) -> bytes:
 
 def form(value: Any, files: Files) -> tuple[bytes, str]:
     """Return a multipart body, the JSON and the files `p0`, `p1` and so on, and its media type."""
-    boundary = secrets.token_hex(16)
-    pieces = [_head(boundary, "request", "application/json"), json.dumps(value).encode(), b"\r\n"]
-    for number, file in enumerate(files):
-        pieces += (_head(boundary, f"p{number}", "image/jpeg", file_name=f"p{number}.jpg"), file, b"\r\n")
-    pieces.append(f"--{boundary}--\r\n".encode())
-    return b"".join(pieces), f"multipart/form-data; boundary={boundary}"
+    named = ((f"p{number}", file) for number, file in enumerate(files))
+    return encode(
+        [
+            Part("request", None, json.dumps(value).encode(), "application/json"),
+            *(Part(name, f"{name}.jpg", file, "image/jpeg") for name, file in named),
+        ]
+    )
 
 
 def one_by_one(wire: Wire, requests: Iterator[bytes], ledger: Ledger) -> Conversation:
@@ -155,12 +156,3 @@ def _accepted(answer: Answer | None) -> list[dict[str, Any]]:
     if refused := [outcome for outcome in outcomes if "job" not in outcome]:
         raise RuntimeError(f"the service refused a job: {refused[0]}")
     return [outcome["job"] for outcome in outcomes]
-
-
-def _head(boundary: str, name: str, media_type: str, *, file_name: str = "") -> bytes:
-    named = f'; filename="{file_name}"' if file_name else ""
-    return (
-        f"--{boundary}\r\n"
-        f'Content-Disposition: form-data; name="{name}"{named}\r\n'
-        f"Content-Type: {media_type}\r\n\r\n"
-    ).encode()

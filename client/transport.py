@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import time
-import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import httpx
 
 from client.answers import failure
 from client.errors import ServiceUnreachable
-from client.wire import Wire
 
 #: An address that does not answer at all is reported within this, whatever the caller's timeout.
 _CONNECT_S = 5.0
 #: Pauses before the second and the third try.
 _PAUSES_S = (0.2, 0.8)
+#: As many connections as threads ask at a time; the service closes those that are idle.
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=128)
 #: The longest `Retry-After` that is obeyed in silence.
 _PATIENCE_S = 5.0
 
@@ -35,7 +35,13 @@ class Transport:
         self._timeout = timeout
         #: The service has answered before: that it is there is not in question.
         self.was_reached = False
-        self._send, self.close = _line(url, transport)
+        # This machine's services need no proxy of the environment.
+        self._http = httpx.Client(
+            transport=transport, limits=_LIMITS, timeout=timeout, trust_env=not _is_loopback(url.host)
+        )
+
+    def close(self) -> None:
+        self._http.close()
 
     def request(
         self,
@@ -67,7 +73,7 @@ class Transport:
         request = self._request(method, path, params=params, headers=headers, body=body, wait=wait)
         for pause in (*(_PAUSES_S if tried_again else ()), None):
             try:
-                response = self._send(request)
+                response = self._http.send(request)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 if pause is None:
                     raise ServiceUnreachable(
@@ -119,25 +125,6 @@ class Transport:
         )
 
 
-def _line(
-    url: httpx.URL, transport: httpx.BaseTransport | None
-) -> tuple[Callable[[httpx.Request], httpx.Response], Callable[[], None]]:
-    """Return what sends a request and returns the answer, and what closes the connections."""
-    if transport is None and (url.scheme != "http" or _has_proxy(url.host)):
-        # TLS and proxies are httpx's to know; every request brings its own timeouts.
-        http = httpx.Client(timeout=None, trust_env=not _is_loopback(url.host))  # noqa: S113
-        return http.send, http.close
-    wire = transport or Wire()
-
-    def send(request: httpx.Request) -> httpx.Response:
-        response = wire.handle_request(request)
-        response.request = request
-        response.read()
-        return response
-
-    return send, wire.close
-
-
 def _checked(base_url: str) -> httpx.URL:
     try:
         url = httpx.URL(base_url)
@@ -146,11 +133,6 @@ def _checked(base_url: str) -> httpx.URL:
     if url.scheme not in ("http", "https") or not url.host:
         raise ServiceUnreachable(f"{base_url!r} is no service URL; give one like http://127.0.0.1:8000")
     return url
-
-
-def _has_proxy(host: str) -> bool:
-    """Tell whether the environment may name a proxy for plain HTTP; this machine's own services need none."""
-    return not _is_loopback(host) and bool({"http", "all"} & urllib.request.getproxies().keys())
 
 
 def _is_loopback(host: str) -> bool:

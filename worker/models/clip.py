@@ -34,6 +34,7 @@ from worker.models.capabilities import (
 from worker.models.finite import require_finite
 from worker.models.sources import Source
 from worker.models.tokens import Tokens
+from worker.models.vectors import unit
 
 #: Cut before tokenising, so that the tokenizer's work is bounded: no word is longer in any language's CLIP.
 _MAX_CHARS_PER_TOKEN = 64
@@ -188,10 +189,10 @@ class Clip:
         ]
 
     def project_images(self, features: Sequence[ImageFeatures]) -> list[Vector]:
-        return list(_unit(np.stack([one.pooled for one in features]))) if features else []
+        return list(unit(np.stack([one.pooled for one in features]))) if features else []
 
     def project_regions(self, features: Sequence[RegionFeatures]) -> list[Vectors]:
-        return [_unit(one.grid.reshape(-1, self.dim)) for one in features]
+        return [unit(one.grid.reshape(-1, self.dim)) for one in features]
 
     @torch.inference_mode()
     def _text_vectors(self, texts: Sequence[str | Tokens]) -> torch.Tensor:
@@ -342,12 +343,6 @@ def _side(size: int | Mapping[str, int]) -> int:
 
 def _black(view: View) -> Pixels:
     return np.zeros((view.height, view.width, 3), dtype=np.uint8)
-
-
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-    unit: NDArray[np.float32] = (rows / np.maximum(lengths, np.float32(1e-12))).astype(np.float32)
-    return unit
 
 
 def _timed(call: Any, batch: list[Any]) -> float:

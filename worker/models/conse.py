@@ -41,6 +41,7 @@ from worker.models.capabilities import (
 )
 from worker.models.finite import require_finite
 from worker.models.sources import Source
+from worker.models.vectors import unit
 
 #: Goes up whenever `fit` computes something else from the same inputs.
 _VERSION = 1
@@ -108,7 +109,7 @@ class Conse:
         """Return each text's vector, centred on the mean of the label texts as the pictures are."""
         if not texts:
             return []
-        return list(_unit(np.stack(self._text.encode_texts(texts)) - self._mean))
+        return list(unit(np.stack(self._text.encode_texts(texts)) - self._mean))
 
     def project_images(self, features: Sequence[ImageFeatures]) -> list[Vector]:
         if not features:
@@ -128,9 +129,9 @@ class Conse:
         """Return one unit vector per row."""
         top = np.argpartition(probabilities, -_TOP_CLASSES, axis=1)[:, -_TOP_CLASSES:]
         weights = np.take_along_axis(probabilities, top, axis=1)
-        by_words = _unit(np.einsum("nk,nkd->nd", weights, self._labels[top]))
-        by_ridge = _unit(features @ self._ridge)
-        vectors = _unit((1 - _RIDGE_SHARE) * by_words + _RIDGE_SHARE * by_ridge)
+        by_words = unit(np.einsum("nk,nkd->nd", weights, self._labels[top]))
+        by_ridge = unit(features @ self._ridge)
+        vectors = unit((1 - _RIDGE_SHARE) * by_words + _RIDGE_SHARE * by_ridge)
         require_finite(vectors)
         return vectors
 
@@ -159,9 +160,9 @@ def fit(text: TextEncoder, image: LinearClassifier) -> Tensors:
     """Return `Conse`'s maps. Takes 2 x V short texts, some two seconds on two cores with ONNX Runtime."""
     vectors = _label_vectors(text, image.vocabulary)
     mean = vectors.mean(axis=0)
-    labels = _unit(vectors - mean)
+    labels = unit(vectors - mean)
     weights = image.class_weights()
-    rows = _unit(weights - weights.mean(axis=0))
+    rows = unit(weights - weights.mean(axis=0))
     gram = rows.T @ rows + np.float32(_RIDGE) * np.eye(rows.shape[1], dtype=np.float32)
     return {"mean": mean, "labels": labels, "ridge": np.linalg.solve(gram, rows.T @ labels)}
 
@@ -173,10 +174,4 @@ def _label_vectors(text: TextEncoder, labels: Sequence[str]) -> Vectors:
         for start in range(0, len(texts), _FIT_BATCH)
         for vector in text.encode_texts(texts[start : start + _FIT_BATCH])
     ]
-    return _unit(np.stack(vectors).reshape(len(_PROMPTS), len(labels), -1).mean(axis=0))
-
-
-def _unit(rows: NDArray[np.float32]) -> Vectors:
-    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-    unit: Vectors = (rows / np.maximum(lengths, np.float32(1e-12))).astype(np.float32)
-    return unit
+    return unit(np.stack(vectors).reshape(len(_PROMPTS), len(labels), -1).mean(axis=0))

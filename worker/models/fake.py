@@ -39,6 +39,7 @@ from worker.models.capabilities import (
 )
 from worker.models.finite import require_finite
 from worker.models.sources import Source
+from worker.models.vectors import unit
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (0, 0, 0),
@@ -188,14 +189,14 @@ class FakeJointEncoder:
 
     def project_images(self, features: Sequence[ImageFeatures]) -> list[Vector]:
         self._pace.spend(len(features))
-        vectors = [_unit(one.probabilities @ self.vocabulary_vectors) for one in features]
+        vectors = [unit(one.probabilities @ self.vocabulary_vectors) for one in features]
         require_finite(*vectors)
         return vectors
 
     def project_regions(self, features: Sequence[RegionFeatures]) -> list[Vectors]:
         self._pace.spend(len(features))
         return [
-            _unit(one.probabilities.reshape(-1, len(_NAMES)) @ self.vocabulary_vectors) for one in features
+            unit(one.probabilities.reshape(-1, len(_NAMES)) @ self.vocabulary_vectors) for one in features
         ]
 
 
@@ -250,7 +251,7 @@ def _text_vector(text: str) -> Vector:
         else:
             digest = hashlib.sha256(word.encode(errors="surrogatepass")).digest()
             vector[len(_NAMES) + digest[0] % _HASHED] += 0.1 if digest[1] % 2 else -0.1
-    return _unit(vector) if vector.any() else _unit(np.ones_like(vector))
+    return unit(vector) if vector.any() else unit(np.ones_like(vector))
 
 
 def _named(colours: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -259,8 +260,3 @@ def _named(colours: NDArray[np.float32]) -> NDArray[np.float32]:
     fits = np.exp(-(distances - distances.min(axis=-1, keepdims=True)) / _SOFTNESS)
     shares: NDArray[np.float32] = (fits / fits.sum(axis=-1, keepdims=True)).astype(np.float32)
     return shares
-
-
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    unit: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
-    return unit

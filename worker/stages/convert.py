@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.models.capabilities import ImageEncoder, ImageFeatures, JointEncoder, RegionFeatures, Vectors
+from worker.models.vectors import unit
 from worker.pipeline import Work
 from worker.stages.extract import stacked
-from worker.stages.fuse import Seen, unit
+from worker.stages.fuse import Seen
 
 #: Below this the best class is not named at all. These three are chosen by eye, on the demo photographs.
 _UNSURE = 0.25

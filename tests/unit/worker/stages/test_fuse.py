@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from worker.stages.fuse import Seen, attend, attention, average, cosines, shares, softmax, unit
+from worker.models.vectors import unit
+from worker.stages.fuse import Seen, attend, attention, average, cosines, shares, softmax
 
 
 def one_hot(*places: int, size: int = 4) -> NDArray[np.float32]:

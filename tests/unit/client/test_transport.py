@@ -1,0 +1,131 @@
+"""Requests over real connections, which are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from client.errors import ServiceUnreachable
+from client.transport import Transport
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Echoes; the path says how."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Server
+
+    def do_GET(self) -> None:
+        self._answer(b"")
+
+    def do_POST(self) -> None:
+        self._answer(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def _answer(self, body: bytes) -> None:
+        self.server.callers.append(self.client_address[1])
+        if self.path == "/late":
+            self.server.released.wait(10)
+        # Who asked may have given up.
+        with contextlib.suppress(ConnectionError):
+            self.send_response(200)
+            self.send_header("Content-Length", "100" if self.path == "/half" else str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        # Without a word, as a server does with a connection that was idle for long.
+        self.close_connection |= self.path in {"/drop", "/half"}
+
+    def log_message(self, *words: object) -> None:
+        """Say nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        #: The port of the caller of each request, which names its connection.
+        self.callers: list[int] = []
+        self.released = threading.Event()
+        #: It has closed a connection.
+        self.closed = threading.Event()
+
+    def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
+        super().shutdown_request(request)
+        self.closed.set()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as made:
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield made
+        made.released.set()
+        made.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def transport(server: Server) -> Iterator[Transport]:
+    # Closed before the server, which waits for its connections' threads.
+    made = _transport(server.server_address[1])
+    yield made
+    made.close()
+
+
+def _transport(port: int, timeout: float = 10.0) -> Transport:
+    return Transport(f"http://127.0.0.1:{port}", timeout=timeout, api_key=None, transport=None)
+
+
+def post(transport: Transport, content: bytes) -> bytes:
+    return transport.request("POST", "/", body=(content, "application/octet-stream")).content
+
+
+def test_a_connection_is_used_again(transport: Transport, server: Server) -> None:
+    transport.request("GET", "/")
+    assert post(transport, b"content") == b"content"
+    transport.request("GET", "/")
+    assert len(server.callers) == 3
+    assert len(set(server.callers)) == 1
+
+
+def test_a_submit_bears_that_its_connection_was_closed_while_idle(
+    transport: Transport, server: Server
+) -> None:
+    transport.request("GET", "/drop")
+    assert server.closed.wait(10)
+
+    assert post(transport, b"x") == b"x"
+
+
+def test_threads_do_not_share_a_connection_at_a_time(transport: Transport, server: Server) -> None:
+    def send(number: int) -> bool:
+        body = str(number).encode() * 1_000
+        return post(transport, body) == body
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(send, range(200)))
+    assert len(set(server.callers)) <= 8
+
+
+def test_nobody_gets_the_late_answer_to_a_request_that_was_given_up(server: Server) -> None:
+    transport = _transport(server.server_address[1], timeout=0.05)
+    with pytest.raises(ServiceUnreachable, match="ReadTimeout"):
+        transport.request("GET", "/late")
+    server.released.set()
+
+    answer = transport.request("POST", "/", body=(b"mine", "application/octet-stream"), wait=10)
+    assert answer.content == b"mine"
+    transport.close()
+
+
+def test_half_an_answer_is_none(transport: Transport) -> None:
+    with pytest.raises(ServiceUnreachable, match="broke off"):
+        transport.request("GET", "/half", tried_again=False)
