@@ -19,7 +19,7 @@ log = structlog.get_logger()
 #: Pause after a look that failed: the database has other worries.
 _RETRY_S = 1.0
 #: The shortest pause between two looks.
-_SHORTEST_S = 0.01
+_SHORTEST_S = 0.005
 #: An answer may come late by this share of the youngest wait: short jobs are looked after closely.
 _LATENESS = 0.1
 #: A pause is at least this many times the CPU time of the look before it: many waits make looks dear.
