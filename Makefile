@@ -11,10 +11,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOG := $(VENV)/install.log
 # A benchmark is a module of benchmarks/ that can be run; `make bench BENCHMARKS=latency` runs one. `gpu` has a
-# target of its own, `figures` measures nothing, and `peers` needs environments that `make bench-peers` makes.
-BENCHMARKS ?= $(filter-out gpu figures,$(basename $(notdir $(shell grep -l '^if __name__ == "__main__":' benchmarks/*.py))))
+# target of its own, as has `quality`, which times nothing; `figures` measures nothing, and `peers` needs environments that `make bench-peers` makes.
+BENCHMARKS ?= $(filter-out gpu figures quality,$(basename $(notdir $(shell grep -l '^if __name__ == "__main__":' benchmarks/*.py))))
 
-.PHONY: help demo test check static unit bench bench-peers gpu figures fmt constraints clean
+.PHONY: help demo test check static unit bench bench-peers quality gpu figures fmt constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ bench: $(STAMP) ## the benchmarks: a table each, and benchmarks/out/*.json
 bench-peers: $(STAMP) ## this service beside LitServe, BentoML, Ray Serve and a plain Celery; makes their environments (1.4 GB)
 	@$(BIN)/python -m benchmarks.peers.venvs
 	@$(BIN)/python -m benchmarks.peers
+
+quality: $(STAMP) ## how good the starter profile is, on the demo's photographs
+	@$(BIN)/python -m benchmarks.quality
 
 gpu: $(STAMP) ## what needs an NVIDIA GPU: its tests, and its table
 	@$(BIN)/pytest -m gpu tests/gpu

@@ -15,7 +15,7 @@ _JOB: Json = {
     "version": 1,
     "attempt": 0,
     "priority": "normal",
-    "progress": {"fraction": 0.0, "stage": "", "message": ""},
+    "progress": {"fraction": 0.0, "stage": "", "message": "", "preview": None},
     "queue": {"position": None, "eta_s": None},
     "error": None,
     "artifacts": [],
@@ -54,6 +54,7 @@ _SYSTEM: Json = {
             "pools": ["default"],
             "slots": 8,
             "tasks": ["embed"],
+            "missing": {"Captioner": "folder /models/blip is not there"},
             "memory_bytes": 612_000_000,
             "models": [
                 {
@@ -108,6 +109,9 @@ class JobProgress(Answer):
     fraction: float = Field(ge=0, le=1)
     stage: str
     message: str
+    preview: str | None = Field(
+        description="What it looks like so far: a small picture as a data URI; null in lists, or for none."
+    )
 
 
 class JobQueue(Answer):
@@ -225,9 +229,12 @@ class Task(Answer):
     name: str
     summary: str
     needs: list[str] = Field(description="The capabilities that a worker must have.")
+    uses: list[str] = Field(description="Those that it uses where a worker has them.")
+    available: bool = Field(description="Whether a worker is ready that has the models.")
+    unavailable_because: str | None = Field(description="In words; null when it is available.")
     models: list[TaskModel] = Field(description="What the ready workers answer with; none ready, none named.")
     timeout_s: float
-    limits: dict[str, int]
+    limits: dict[str, int | float]
     example: dict[str, Any] = Field(description="A runnable `input`; its parts are multipart files.")
     input_schema: dict[str, Any]
     result_schema: dict[str, Any]
@@ -255,7 +262,8 @@ class Worker(Answer):
     profile: str
     pools: list[str]
     slots: int = Field(description="Jobs that it runs at a time.")
-    tasks: list[str]
+    tasks: list[str] = Field(description="Those whose models it has.")
+    missing: dict[str, str] = Field(description="Why it lacks a model, by capability.")
     memory_bytes: int | None = Field(description="Resident memory of its process.")
     models: list[ResidentModel]
     batches: dict[str, dict[str, int]] = Field(description="By operation and size, how many were answered.")

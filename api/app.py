@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NoReturn
 
 from flask import Flask, Response, request
@@ -78,8 +78,13 @@ def create_app(
 
 
 def _compose(settings: ApiSettings, open_hints: Callable[[ApiSettings], Hinter]) -> Services:
-    """Open what the routes work with, and see to its end."""
-    pools = _pools(settings.profile)
+    """Open what the routes work with, and see to its end.
+
+    Raises:
+        BadConfiguration: the profile's manifest cannot be used.
+    """
+    manifest = read_manifest(settings.profile, settings.manifest)
+    pools = {name: manifest.pool_of(task.needs) for name, task in catalogue().items()}
     database = Database(
         settings.resolved_database_url,
         application="iconotext-api",
@@ -104,15 +109,10 @@ def _compose(settings: ApiSettings, open_hints: Callable[[ApiSettings], Hinter])
         watcher=watcher,
         recall=Recall(store, settings.lease),
         measures=Measures(lambda: look(store, settings.lease, pools)),
+        manifest=manifest,
         pools=pools,
         close=close,
     )
-
-
-def _pools(profile: str) -> Mapping[str, str]:
-    """Return where each task's jobs wait; raises `BadConfiguration` for a manifest that cannot be used."""
-    manifest = read_manifest(profile)
-    return {name: manifest.pool_of(task.needs) for name, task in catalogue().items()}
 
 
 def _celery_hints(settings: ApiSettings) -> Hinter:

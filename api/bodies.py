@@ -77,6 +77,42 @@ def read_whole(request: Request) -> bytes:
     return content
 
 
+class Announced:
+    """A request's body, read in pieces; it may not end before the length that the caller announced."""
+
+    def __init__(self, request: Request) -> None:
+        self._stream = request.stream
+        self._announced = request.content_length
+        self._came = 0
+        self._kept = b""
+
+    def peek(self, size: int) -> bytes:
+        """Return the next bytes, up to `size` of them, which stay to be read; less: there are no more."""
+        while len(self._kept) < size and (more := self._next(size - len(self._kept))):
+            self._kept += more
+        return self._kept[:size]
+
+    def read(self, size: int) -> bytes:
+        """Return some of the next bytes, at most `size` of them; none: the body has ended.
+
+        Raises:
+            MalformedBody: it is shorter than announced.
+            RequestEntityTooLarge: it is longer than the limit.
+        """
+        if not self._kept:
+            return self._next(size)
+        kept, self._kept = self._kept[:size], self._kept[size:]
+        return kept
+
+    def _next(self, size: int) -> bytes:
+        more: bytes = self._stream.read(size)
+        self._came += len(more)
+        if not more and self._announced is not None and self._came < self._announced:
+            message = f"the body ends after {self._came:,} of {self._announced:,} bytes"
+            raise MalformedBody(message, pointer="")
+        return more
+
+
 def read_submit(request: Request, limits: Limits) -> Body:
     """Return the body of a submit.
 

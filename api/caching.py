@@ -48,7 +48,8 @@ class Recall:
 
     def _keys(self, job: NewJob) -> list[str]:
         """Return the job's key on each kind of worker that lives."""
-        needs = catalogue()[job.task].needs
+        schema = catalogue()[job.task]
+        needs = [*schema.needs, *schema.uses]
         return list(dict.fromkeys(result_key(job.task, job.input, models, needs) for models in self._kinds()))
 
     def _kinds(self) -> list[Mapping[str, Json]]:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, g, request
 from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
@@ -32,6 +32,8 @@ STATUS: Mapping[str, int] = {
     "invalid_request": 422,
     "unknown_task": 422,
     "unknown_head": 422,
+    "unknown_style": 422,
+    "not_offered": 422,
     "file_not_found": 422,
     "image_refused": 422,
     "image_not_recognized": 422,
@@ -39,6 +41,12 @@ STATUS: Mapping[str, int] = {
     "image_too_large": 422,
     "image_corrupt": 422,
     "image_undecodable": 422,
+    "video_refused": 422,
+    "video_not_recognized": 422,
+    "video_format_forbidden": 422,
+    "video_too_large": 422,
+    "video_corrupt": 422,
+    "video_undecodable": 422,
     "internal": 500,
     "bad_configuration": 500,
     "model_unavailable": 500,
@@ -194,7 +202,7 @@ def _of_werkzeug(error: HTTPException) -> AnyResponse:
 
 def _words(error: HTTPException, code: str) -> str:
     if code == BodyTooLarge.code:
-        most = current_app.config["MAX_CONTENT_LENGTH"]
+        most = request.max_content_length or 0
         return f"the body is larger than the limit of {most:,} bytes, or has more parts than any job needs"
     return error.description or HTTPStatus(error.code or HTTPStatus.BAD_REQUEST).phrase
 

@@ -8,23 +8,27 @@ from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
 from api.auth import tenant
-from api.bodies import read_parts, read_whole
+from api.bodies import Announced, read_parts
 from api.documents import answer
 from api.downloads import send
 from api.errors import answered
-from api.references import Picture, picture
+from api.references import Upload, uploaded
 from api.services import Services, services
 from api.snapshots import rfc3339
+from shared.containers import START_BYTES, container_of
 from shared.errors import MalformedBody, UnsupportedMediaType
-from shared.jobs import FileId, Json, TenantId
+from shared.jobs import FileId, Json
 from shared.settings import Limits
 from shared.store import StoredFile
 
 routes = APIBlueprint(
-    "files", __name__, abp_tags=[Tag(name="Files", description="Pictures, by the SHA-256 of their bytes")]
+    "files",
+    __name__,
+    abp_tags=[Tag(name="Files", description="Images and films, by their SHA-256")],
 )
 
 _RAW_TYPES = {"", "application/octet-stream"}
+_SENT_AS = ("image/", "video/")
 
 
 class FilePath(BaseModel):
@@ -40,17 +44,18 @@ class FilePath(BaseModel):
         **answered(
             [
                 "malformed_body", "body_too_large", "file_too_large", "unsupported_media_type",
-                "image_not_recognized", "image_format_forbidden", "image_too_large",
-                "store_unavailable", "blobs_unavailable",
+                "image_not_recognized", "image_format_forbidden", "image_too_large", "video_not_recognized",
+                "video_format_forbidden", "store_unavailable", "blobs_unavailable",
             ]
         ),
     },
 )  # fmt: skip
 def create_file() -> Response:
-    """Upload a picture, to name it in jobs."""
+    """Upload a picture or a film, to name it in jobs. A film is stored as it arrives: send it as it is."""
     house = services()
-    found = picture(_read_upload(request, house.settings.limits), house.settings.limits)
-    file, is_new = _store(found, tenant(), house)
+    # No body of a job is as large as a film.
+    request.max_content_length = max(house.settings.limits.body_bytes, house.settings.limits.video_bytes)
+    file, is_new = _receive(request, house)
     response = jsonify(_file(house.store.get_file(tenant(), file)))
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/v1/files/{file}"
@@ -74,8 +79,8 @@ def get_file(path: FilePath) -> Response:
     "/v1/files/<file:file_id>/content",
     operation_id="get_file_content",
     responses={
-        200: {"description": "The bytes.", "content": {"image/*": {}}},
-        206: {"description": "The range asked for.", "content": {"image/*": {}}},
+        200: {"description": "The bytes.", "content": {"image/*": {}, "video/*": {}}},
+        206: {"description": "The range asked for.", "content": {"image/*": {}, "video/*": {}}},
         304: {"description": "The bytes you have are the bytes."},
         **answered(["not_found", "range_not_satisfiable", "store_unavailable", "blobs_unavailable"]),
     },
@@ -87,33 +92,49 @@ def get_file_content(path: FilePath) -> Response:
     return send(stored.id, stored.media_type, stored.id[:16], house)
 
 
-def _read_upload(sent: Request, limits: Limits) -> bytes:
-    """Return the bytes of an upload."""
+def _receive(sent: Request, house: Services) -> tuple[FileId, bool]:
+    """Store an upload; return its id, and whether it is new."""
+    limits = house.settings.limits
     if sent.mimetype == "multipart/form-data":
-        files = [part for part in read_parts(sent, limits) if part.filename is not None]
-        if len(files) != 1:
-            raise MalformedBody(f"send one file in a request; this one holds {len(files)}", pointer="")
-        return files[0].content
-    if sent.mimetype not in _RAW_TYPES and not sent.mimetype.startswith("image/"):
+        return _store(_checked(_only_file(sent, limits), limits), house)
+    if sent.mimetype not in _RAW_TYPES and not sent.mimetype.startswith(_SENT_AS):
         raise UnsupportedMediaType(
-            f"send image/*, application/octet-stream or multipart/form-data, not {sent.mimetype}"
+            f"send image/*, video/*, application/octet-stream or multipart/form-data, not {sent.mimetype}"
         )
-    return read_whole(sent)
+    source = Announced(sent)
+    if (media_type := container_of(source.peek(START_BYTES))) is not None:
+        return _store_film(source, media_type, house)
+    content = source.peek(limits.file_bytes + 1)
+    return _store(_checked(content, limits, claimed=sent.mimetype), house)
 
 
-def _store(found: Picture, owner: TenantId, house: Services) -> tuple[FileId, bool]:
-    """Store an image, the bytes before the row that owns them; return its id, and whether it is new."""
+def _only_file(sent: Request, limits: Limits) -> bytes:
+    files = [part for part in read_parts(sent, limits) if part.filename is not None]
+    if len(files) != 1:
+        raise MalformedBody(f"send one file in a request; this one holds {len(files)}", pointer="")
+    return files[0].content
+
+
+def _checked(content: bytes, limits: Limits, claimed: str = "") -> Upload:
+    """Return what the bytes are: a film, or else an image, unless the caller takes them for a film."""
+    is_film = container_of(content[:START_BYTES]) is not None or claimed.startswith("video/")
+    return uploaded("video" if is_film else "image", content, limits)
+
+
+def _store(found: Upload, house: Services) -> tuple[FileId, bool]:
+    """Store an image or a film, the bytes before the row that owns them."""
     file = house.blobs.put(found.content)
-    header = found.header
+    size = len(found.content)
     is_new = house.store.add_file(
-        owner,
-        file,
-        media_type=header.media_type,
-        size=len(found.content),
-        width=header.width,
-        height=header.height,
+        tenant(), file, media_type=found.media_type, size=size, width=found.width, height=found.height
     )
     return file, is_new
+
+
+def _store_film(source: Announced, media_type: str, house: Services) -> tuple[FileId, bool]:
+    """Store a film as it arrives: no more of it than a chunk is ever in memory."""
+    file, size = house.blobs.put_stream(source, house.settings.limits.video_bytes)
+    return file, house.store.add_file(tenant(), file, media_type=media_type, size=size)
 
 
 def _file(stored: StoredFile) -> Json:

@@ -111,6 +111,7 @@ def _worker(worker: WorkerId, info: Json) -> Json:
         "pools": info.get("pools", []),
         "slots": info.get("slots", 0),
         "tasks": info.get("tasks", []),
+        "missing": info.get("missing", {}),
         "memory_bytes": info.get("memory_bytes"),
         "models": list(residency(info)),
         "batches": engine.get("batches", {}),

@@ -1,14 +1,16 @@
-"""Refs to images: what each stands for, checked before anything is written, and then stored."""
+"""Refs to images and films: what each stands for, checked before anything is written, and then stored."""
 
 from __future__ import annotations
 
 import binascii
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from api.errors import pointer
-from api.images import Header, inspect
+from api.images import inspect
 from api.services import Services
+from shared.containers import START_BYTES, require_container
 from shared.errors import FileMissing, FileTooLarge, InvalidRequest, NotFound, Problem
 from shared.jobs import FileId, NewFile, TenantId
 from shared.schemas.base import FileRef, TaskInput, walk
@@ -16,17 +18,24 @@ from shared.settings import Limits
 
 #: Where a value stands in an input.
 Path = tuple[str | int, ...]
+#: What a ref must stand for.
+Kind = Literal["image", "video"]
+
+_NEEDED = {"image": "an image", "video": "a film"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """A checked image that is not stored yet."""
+class Upload:
+    """A checked image or film that is not stored yet."""
 
     content: bytes
-    header: Header
+    media_type: str
+    #: Of an image, in pixels, before any EXIF rotation.
+    width: int | None = None
+    height: int | None = None
 
 
-Found = Picture | FileId
+Found = Upload | FileId
 
 
 class Desk:
@@ -37,8 +46,8 @@ class Desk:
         self._owner = owner
         self._services = services
         self._limits = services.settings.limits
-        #: By way and name: what it stands for, or why for nothing.
-        self._known: dict[tuple[str, str], Found | InvalidRequest] = {}
+        #: By kind, way and name: what it stands for, or why for nothing.
+        self._known: dict[tuple[str, str, str], Found | InvalidRequest] = {}
 
     def resolve(self, task_input: TaskInput) -> tuple[dict[Path, Found], list[Problem]]:
         """Return what each ref stands for, by its path, and the faults of those that stand for nothing."""
@@ -58,36 +67,37 @@ class Desk:
 
     def _look_up(self, ref: FileRef) -> Found:
         if ref.file is not None:
-            return self._once("file", ref.file, self._file)
+            return self._once(ref.kind, "file", ref.file)
         if ref.data is not None:
-            return picture(decode_base64(ref.data, self._limits), self._limits)
+            return uploaded(ref.kind, decode_base64(ref.data, self._limits), self._limits)
         if ref.part is not None:
-            return self._once("part", ref.part, self._part)
+            return self._once(ref.kind, "part", ref.part)
         raise InvalidRequest("fetching by URL is off; send the bytes, or upload them to /v1/files first")
 
-    def _once(self, way: str, name: str, look_up: Callable[[str], Found]) -> Found:
-        if (way, name) not in self._known:
+    def _once(self, kind: Kind, way: Literal["file", "part"], name: str) -> Found:
+        key = kind, way, name
+        if key not in self._known:
             try:
-                self._known[way, name] = look_up(name)
+                self._known[key] = self._file(kind, name) if way == "file" else self._part(kind, name)
             except InvalidRequest as error:
-                self._known[way, name] = error
-        known = self._known[way, name]
+                self._known[key] = error
+        known = self._known[key]
         if isinstance(known, InvalidRequest):
             raise known
         return known
 
-    def _part(self, name: str) -> Picture:
+    def _part(self, kind: Kind, name: str) -> Upload:
         if name not in self._parts:
             raise InvalidRequest(f"this request has no part {name[:100]!r}")
-        return picture(self._parts[name], self._limits)
+        return uploaded(kind, self._parts[name], self._limits)
 
-    def _file(self, name: str) -> FileId:
+    def _file(self, kind: Kind, name: str) -> FileId:
         try:
             stored = self._services.store.get_file(self._owner, FileId(name))
         except NotFound as error:
             raise FileMissing("there is no such file; upload it to /v1/files first") from error
-        if not stored.media_type.startswith("image/"):
-            raise InvalidRequest(f"this file is {stored.media_type}; an image is needed here")
+        if not stored.media_type.startswith(f"{kind}/"):
+            raise InvalidRequest(f"this file is {stored.media_type}; {_NEEDED[kind]} is needed here")
         return stored.id
 
 
@@ -112,15 +122,19 @@ def named_parts(value: object) -> set[str]:
     return names
 
 
-def picture(content: bytes, limits: Limits) -> Picture:
-    """Return an image that passed the check of its size and its header.
+def uploaded(kind: Kind, content: bytes, limits: Limits) -> Upload:
+    """Return an image or a film that passed the check of its size and its header.
 
     Raises:
-        FileTooLarge, ImageRefused
+        FileTooLarge, ImageRefused, VideoRefused
     """
-    if len(content) > limits.file_bytes:
-        raise FileTooLarge(f"the file is larger than the limit of {limits.file_bytes:,} bytes")
-    return Picture(content, inspect(content, limits))
+    most = limits.file_bytes if kind == "image" else limits.video_bytes
+    if len(content) > most:
+        raise FileTooLarge(f"the file is larger than the limit of {most:,} bytes")
+    if kind == "video":
+        return Upload(content, require_container(content[:START_BYTES]))
+    header = inspect(content, limits)
+    return Upload(content, header.media_type, header.width, header.height)
 
 
 def decode_base64(data: str, limits: Limits) -> bytes:
@@ -141,25 +155,25 @@ def decode_base64(data: str, limits: Limits) -> bytes:
         raise InvalidRequest(f"not base64 (RFC 4648, standard alphabet, padded): {reason}") from error
 
 
-def store_pictures(
+def store_uploads(
     found: Iterable[Found], owner: TenantId, services: Services
-) -> tuple[dict[Picture, FileId], list[NewFile]]:
-    """Store the bytes of what is not stored yet; return each picture's id, and the rows that are to own them.
+) -> tuple[dict[Upload, FileId], list[NewFile]]:
+    """Store the bytes of what is not stored yet; return each upload's id, and the rows that are to own them.
 
     Raises:
         BlobsUnavailable: some may be stored; nobody owns them.
     """
-    pictures = list(dict.fromkeys(one for one in found if isinstance(one, Picture)))
-    ids = services.blobs.put_many([one.content for one in pictures])
+    uploads = list(dict.fromkeys(one for one in found if isinstance(one, Upload)))
+    ids = services.blobs.put_many([one.content for one in uploads])
     rows = {
         file: NewFile(
             id=file,
             tenant=owner,
-            media_type=one.header.media_type,
+            media_type=one.media_type,
             bytes=len(one.content),
-            width=one.header.width,
-            height=one.header.height,
+            width=one.width,
+            height=one.height,
         )
-        for one, file in zip(pictures, ids, strict=True)
+        for one, file in zip(uploads, ids, strict=True)
     }
-    return dict(zip(pictures, ids, strict=True)), list(rows.values())
+    return dict(zip(uploads, ids, strict=True)), list(rows.values())

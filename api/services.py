@@ -15,6 +15,7 @@ from api.measures import Measures
 from api.settings import ApiSettings
 from shared.blobs import BlobStore
 from shared.jobs import JobId, Json
+from shared.manifests import Manifest
 from shared.store import JobStore
 
 _KEY = "iconotext"
@@ -44,6 +45,8 @@ class Services:
     watcher: Watcher
     recall: Recall
     measures: Measures
+    #: Which models the workers are to hold.
+    manifest: Manifest
     #: Where a task's jobs wait, by the task's name.
     pools: Mapping[str, str]
     #: Ends what has threads or connections; calling it again does nothing.

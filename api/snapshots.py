@@ -67,11 +67,11 @@ def _read(pieces: Sequence[bytes | FileId], blobs: BlobStore) -> Iterator[bytes]
 
 
 def listing(jobs: Sequence[Job], next_page: str | None) -> bytes:
-    """Return one page of jobs as JSON, without their results."""
-    return _dump({"jobs": [summary(job) for job in jobs], "next_page_token": next_page})
+    """Return one page of jobs as JSON, without their results and previews."""
+    return _dump({"jobs": [summary(job, with_preview=False) for job in jobs], "next_page_token": next_page})
 
 
-def summary(job: Job) -> Json:
+def summary(job: Job, *, with_preview: bool = True) -> Json:
     """Return the job as JSON, all but its result."""
     return {
         "id": job.id,
@@ -84,6 +84,7 @@ def summary(job: Job) -> Json:
             "fraction": float(job.progress.fraction),
             "stage": job.progress.stage,
             "message": job.progress.message,
+            "preview": job.progress.preview or None if with_preview else None,
         },
         "queue": {"position": job.position, "eta_s": None} if job.state is JobState.QUEUED else None,
         "error": _error(job),

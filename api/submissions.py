@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from api.bodies import Body
 from api.errors import pointer, refusal
 from api.limits import LARGEST_BATCH, LONGEST_WAIT_S
-from api.references import Desk, Found, Path, Picture, named_parts, store_pictures, unnamed
+from api.references import Desk, Found, Path, Upload, named_parts, store_uploads, unnamed
 from api.services import Services
-from shared.errors import InvalidRequest, Problem, UnknownHead, UnknownTask
+from shared.errors import InvalidRequest, NotOffered, Problem, UnknownHead, UnknownTask
 from shared.jobs import FileId, Job, JobId, JobState, Json, NewJob, Priority, TenantId, new_job_id
 from shared.schemas import catalogue
 from shared.schemas.base import FileRef, Frozen, TaskInput, check_limits
@@ -132,6 +132,7 @@ def draft(
         StoreUnavailable: it may name files or heads that exist.
     """
     submission = validate(value)
+    _require(_not_offered(submission.task, services))
     _require(_over_limits(submission.input, services.settings.limits))
     refs, problems = desk.resolve(submission.input)
     _require([*problems, *others, *_unknown_head(submission.input, owner, services)])
@@ -139,13 +140,13 @@ def draft(
 
 
 def accept(drafts: Sequence[Draft], owner: TenantId, services: Services) -> list[Job]:
-    """Store images and jobs, all or none, tell the workers, and return the jobs in order.
+    """Store images, films and jobs, all or none, tell the workers, and return the jobs in order.
 
     Raises:
         StoreUnavailable, BlobsUnavailable: no job was created.
     """
     found = [one for made in drafts for one in made.refs.values()]
-    ids, files = store_pictures(found, owner, services)
+    ids, files = store_uploads(found, owner, services)
     new = services.recall.answer([_new_job(made, ids, owner, services) for made in drafts])
     jobs = services.store.create(new, files=files)
     waiting: defaultdict[str, list[JobId]] = defaultdict(list)
@@ -228,6 +229,16 @@ def _over_limits(task_input: TaskInput, limits: Limits) -> list[Problem]:
     return [Problem(pointer(("input", *path)), message) for path, message in check_limits(task_input, limits)]
 
 
+def _not_offered(task: str, services: Services) -> list[Problem]:
+    """Return whether the profile names no model for what a task needs; a model that is missing may come."""
+    manifest = services.manifest
+    if not (lacking := manifest.lacks(catalogue()[task].needs)):
+        return []
+    offered = ", ".join(name for name, other in catalogue().items() if not manifest.lacks(other.needs))
+    message = f"profile {manifest.name} has no {', '.join(lacking)}; it offers {offered or 'nothing'}"
+    return [Problem("/task", message, NotOffered.code)]
+
+
 def _unknown_head(task_input: TaskInput, owner: TenantId, services: Services) -> list[Problem]:
     name = getattr(task_input, "head", None)
     if not isinstance(name, str) or services.store.head_exists(owner, name):
@@ -235,9 +246,9 @@ def _unknown_head(task_input: TaskInput, owner: TenantId, services: Services) ->
     return [Problem("/input/head", f"there is no head {name!r}", UnknownHead.code)]
 
 
-def _new_job(made: Draft, ids: Mapping[Picture, FileId], owner: TenantId, services: Services) -> NewJob:
+def _new_job(made: Draft, ids: Mapping[Upload, FileId], owner: TenantId, services: Services) -> NewJob:
     submission = made.submission
-    files = {path: ids[found] if isinstance(found, Picture) else found for path, found in made.refs.items()}
+    files = {path: ids[found] if isinstance(found, Upload) else found for path, found in made.refs.items()}
     return NewJob(
         id=new_job_id(),
         tenant=owner,

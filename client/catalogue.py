@@ -11,6 +11,7 @@ from client.inputs import Places
 from client.models import Task, Value
 from client.submissions import Submission
 from client.transport import Transport
+from client.uploads import Uploads
 
 
 class _Tasks(Value):
@@ -22,6 +23,7 @@ class Catalogue:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self._uploads = Uploads(transport)
         self._tasks: Mapping[str, Task] = {}
         self._places: dict[str, Places] = {}
 
@@ -46,14 +48,20 @@ class Catalogue:
         return self._tasks[name]
 
     def body(self, submission: Submission) -> dict[str, Any]:
-        """Return what is sent of a submission, its pictures and texts where its task wants them.
+        """Return what is sent of a submission, its pictures, texts and films where its task wants them.
 
         Raises:
             RequestRefused: there is no such task, or it has no place for them.
         """
-        if not (submission.images or submission.texts):
-            return submission.body({})
+        if not (submission.images or submission.texts or submission.videos):
+            return self._sendable(submission, {})
         places = self._places.get(submission.task)
         if places is None:
             places = self._places[submission.task] = Places.of(self.task(submission.task))
-        return submission.body(places.fill(submission.images, submission.texts))
+        placed = places.fill(submission.images, submission.texts, submission.videos)
+        return self._sendable(submission, placed)
+
+    def _sendable(self, submission: Submission, placed: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the body of a submission; large files are stored on the way."""
+        body: dict[str, Any] = self._uploads.lifted(submission.body(placed))
+        return body

@@ -22,6 +22,7 @@ from client.errors import (
     WaitTimeout,
 )
 from client.inputs import parse_settings
+from client.manifest import ManifestOption, models_app
 from client.models import Job, Options
 from client.output import finish, finish_each, show, show_json
 from client.overview import system_view
@@ -77,6 +78,7 @@ app = typer.Typer(
 )
 database_app = typer.Typer(no_args_is_help=True, help="The job database.")
 app.add_typer(database_app, name="db")
+app.add_typer(models_app, name="models")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
@@ -141,10 +143,15 @@ def submit(
         typer.Option(metavar="FILE", help="A picture: a path, or a stored file's id. Repeatable."),
     ] = None,
     text: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="A text. Repeatable.")] = None,
+    video: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="A film: a path, or a stored file's id.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="K=V", help="A field of the input: `top_k=3`, `labels=cat,dog`, or JSON."
+            "--set",
+            metavar="K=V",
+            help="A field of the input: `top_k=3`, `labels=cat,dog`, `style.name=mosaic`, or JSON.",
         ),
     ] = None,
     label: Annotated[
@@ -179,7 +186,7 @@ def submit(
             done = submit_each(client, images, todo, wait=wait_for_it or out is not None, timeout=timeout)
             finish_each(client, done, texts, out, as_json)
             return
-        job = client.submit(task, fields, images=images, texts=texts, options=options)
+        job = client.submit(task, fields, images=images, texts=texts, videos=video or [], options=options)
         if wait_for_it or out is not None:
             job = _wait(client, job.id, timeout)
         finish(client, job, out, as_json, names=(images, texts))
@@ -254,6 +261,7 @@ def up(
     device: DeviceOption = None,
     pools: PoolsOption = None,
     profile: ProfileOption = None,
+    manifest: ManifestOption = None,
     host: Annotated[str, typer.Option(help="Other than loopback needs keys.")] = "127.0.0.1",
     port: PortOption = 8000,
     data_dir: DataDirOption = None,
@@ -272,6 +280,7 @@ def up(
         port=port,
         workers=_count(workers),
         profile=profile,
+        manifest=manifest,
         device=device,
         pools=pools,
     )
@@ -283,11 +292,14 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="Print the results and stop.")] = False,
     port: PortOption = 8000,
     profile: ProfileOption = None,
+    report: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where to write the page with every picture that was made.")
+    ] = Path("iconotext-demo"),
 ) -> None:
-    """Run the service, let it work on some photos, and show the results."""
+    """Run the service, let it work on photos, texts and a film, and show the results."""
     from client.demo.tour import run_demo  # noqa: PLC0415
 
-    raise typer.Exit(run_demo(once=once, port=port, profile=profile))
+    raise typer.Exit(run_demo(once=once, port=port, profile=profile, report=report))
 
 
 @database_app.command(name="upgrade")

@@ -1,4 +1,4 @@
-"""From pictures, texts and `key=value` words to a task's input, led by the task's JSON Schema.
+"""From pictures, texts, films and `key=value` words to a task's input, led by the task's JSON Schema.
 
 Nothing here knows a task: one that the service learns tomorrow is filled in the same way.
 """
@@ -22,20 +22,23 @@ _TEXT_NAMES = ("texts", "text")
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where a task takes pictures and texts: found once, used for every job."""
+    """Where a task takes pictures, texts and films: found once, used for every job."""
 
     task: Task
     #: (field, whether it holds many), the best one first.
     images: Sequence[tuple[str, bool]]
     texts: Sequence[tuple[str, bool]]
+    videos: Sequence[tuple[str, bool]] = ()
 
     @classmethod
     def of(cls, task: Task) -> Places:
         """Return the places that a task's schema has."""
-        return cls(task, _image_slots(task), _text_slots(task))
+        return cls(task, _image_slots(task), _text_slots(task), _slots(task, _is_video, first=("video",)))
 
-    def fill(self, images: Sequence[Picture], texts: Sequence[str]) -> dict[str, Any]:
-        """Return the input's fields that pictures and texts fill; pictures as `Path`, `bytes` or `File`.
+    def fill(
+        self, images: Sequence[Picture], texts: Sequence[str], videos: Sequence[Picture] = ()
+    ) -> dict[str, Any]:
+        """Return the fields that pictures, texts and films fill; files as `Path`, `bytes` or `File`.
 
         Raises:
             RequestRefused: the task has no place for them, or for one only.
@@ -45,23 +48,32 @@ class Places:
             fields |= _fill(self.task, "image", self.images, [named(item) for item in images])
         if texts:
             fields |= _fill(self.task, "text", self.texts, list(texts))
+        if videos:
+            fields |= _fill(self.task, "video", self.videos, [named(item) for item in videos])
         return fields
 
 
 def parse_settings(task: Task, words: Sequence[str]) -> dict[str, Any]:
     """Return the fields that `key=value` words set, each value read by its place in the schema.
 
-    A list is `a,b` or JSON, a number is a number, a picture is a path, a text is taken as it is.
+    A list is `a,b` or JSON, a number is a number, a file is a path, a text is taken as it is. A dot leads
+    into an object: `style.name=mosaic`.
 
     Raises:
         RequestRefused: a word is no `key=value`, or its value cannot be read.
     """
-    fields = {}
+    fields: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise RequestRefused(f"--set takes key=value, got {word!r}", code="usage")
-        fields[key] = _parse(task, key, value)
+        *outer, last = key.split(".")
+        inside = fields
+        for name in outer:
+            inside = inside.setdefault(name, {})
+            if not isinstance(inside, dict):
+                raise RequestRefused(f"--set {word}: {name} has a value already", code="usage")
+        inside[last] = _parse(task, key, value)
     return fields
 
 
@@ -90,7 +102,7 @@ def _properties(task: Task) -> Mapping[str, Schema]:
 
 
 def _image_slots(task: Task) -> list[tuple[str, bool]]:
-    return _slots(task, _is_ref, first=("images", "image"))
+    return _slots(task, _is_image, first=("images", "image"))
 
 
 def _text_slots(task: Task) -> list[tuple[str, bool]]:
@@ -129,8 +141,25 @@ def _shapes(task: Task, schema: Schema) -> Iterator[Schema]:
         yield from _shapes(task, alternative)
 
 
+def _shapes_at(task: Task, path: Sequence[str]) -> list[Schema]:
+    """Return what a field may be; its name leads through objects."""
+    shapes = list(_shapes(task, _properties(task).get(path[0], {})))
+    for name in path[1:]:
+        inner = [shape.get("properties", {}).get(name, {}) for shape in shapes]
+        shapes = [found for schema in inner for found in _shapes(task, schema)]
+    return shapes
+
+
 def _is_ref(shape: Schema) -> bool:
     return {"file", "data", "part"} <= set(shape.get("properties", {}))
+
+
+def _is_image(shape: Schema) -> bool:
+    return _is_ref(shape) and not _is_video(shape)
+
+
+def _is_video(shape: Schema) -> bool:
+    return _is_ref(shape) and shape["properties"].get("kind", {}).get("const") == "video"
 
 
 def _is_words(shape: Schema) -> bool:
@@ -139,7 +168,7 @@ def _is_words(shape: Schema) -> bool:
 
 
 def _parse(task: Task, key: str, value: str) -> Any:
-    shapes = list(_shapes(task, _properties(task).get(key, {})))
+    shapes = _shapes_at(task, key.split("."))
     kinds = {shape.get("type") for shape in shapes}
     if "array" in kinds and not value.startswith("["):
         items: Schema = next(shape.get("items", {}) for shape in shapes if shape.get("type") == "array")
@@ -150,6 +179,10 @@ def _parse(task: Task, key: str, value: str) -> Any:
         return named(value)
     if "string" in kinds:
         return None if value == "null" and "null" in kinds else value
+    members = [name for shape in shapes for name in shape.get("properties", ())]
+    if members and not value.startswith("{"):
+        advice = " or ".join(f"--set {key}.{name}=..." for name in members)
+        raise RequestRefused(f"--set {key}={value}: {key} has parts; say {advice}", code="usage")
     return _parse_json(key, value, strict=bool(kinds & {"array", "object", "integer", "number", "boolean"}))
 
 

@@ -5,7 +5,7 @@ A newer service may say more than these name: unknown fields are kept (`model_ex
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -42,6 +42,8 @@ class Progress(Value):
     fraction: float = 0.0
     stage: str = ""
     message: str = ""
+    #: What it looks like so far: a small picture as a `data:` URI; None: nothing to see yet.
+    preview: str | None = None
 
 
 class Place(Value):
@@ -117,6 +119,9 @@ class Task(Value):
 
     name: str
     summary: str = ""
+    #: Whether a worker is ready that has the models; else why not.
+    available: bool = True
+    unavailable_because: str | None = None
     #: What the ready workers answer with: capability, id, revision, grade.
     models: tuple[dict[str, Any], ...] = ()
     #: JSON Schema of the input and of the result.
@@ -161,16 +166,16 @@ class Worker(Value):
     pools: tuple[str, ...] = ()
     #: Jobs that it runs at once.
     slots: int = 0
+    #: Why it lacks a model, by capability.
+    missing: dict[str, str] = {}
     #: Resident memory of the process.
     memory_bytes: int | None = None
-    #: Counts of batches and items, seconds busy, `residency`: the models it holds.
-    engine: dict[str, Any] = {}
-
-    @property
-    def residency(self) -> Sequence[Mapping[str, Any]]:
-        """Return the models that it knows of: `capability`, `id`, `bytes`, `resident` and more."""
-        found = self.engine.get("residency")
-        return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    #: The models that it knows of: `capability`, `id`, `bytes`, `resident` and more.
+    models: tuple[dict[str, Any], ...] = ()
+    #: Items that its models have answered.
+    items: int | None = None
+    #: How many batches it answered, by operation and size.
+    batches: dict[str, dict[str, int]] = {}
 
 
 class System(Value):

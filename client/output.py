@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mimetypes
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.text import Text
 
 from client.each import Done, each_view
 from client.errors import RequestRefused
-from client.models import Job
+from client.models import Artifact, Job
 from client.sdk import Client
 from client.show import job_view
 
@@ -35,7 +36,9 @@ def finish(
         images, texts = names
         show(job_view(job, [Path(image).name for image in images], texts))
     if out is not None:
-        _save(client, job, out)
+        saved = _save(client, job, out)
+        if not as_json:
+            show(Text("\n".join(f"saved {path}" for path in saved)))
     if checked and job.is_terminal and not job.succeeded:
         raise typer.Exit(1)
 
@@ -54,15 +57,24 @@ def finish_each(
         raise typer.Exit(1)
 
 
-def _save(client: Client, job: Job, folder: Path) -> None:
+def _save(client: Client, job: Job, folder: Path) -> list[Path]:
+    """Write a job and its artifacts into a folder, and return the files."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{job.id}.json").write_text(json.dumps(job.to_json(), indent=2, ensure_ascii=False) + "\n")
+        saved = [folder / f"{job.id}.json"]
+        saved[0].write_text(json.dumps(job.to_json(), indent=2, ensure_ascii=False) + "\n")
         for artifact in job.artifacts:
-            # The service's word for a name is not to lead out of the folder.
-            (folder / Path(artifact.name).name).write_bytes(client.download(artifact.href))
+            saved.append(folder / _file_name(artifact))
+            saved[-1].write_bytes(client.download(artifact.href))
     except OSError as error:
         raise RequestRefused(f"cannot write to {folder}: {error.strerror}", code="unwritable") from error
+    return saved
+
+
+def _file_name(artifact: Artifact) -> str:
+    """Return a name for an artifact's file: the service's word for it may not lead out of the folder."""
+    name = Path(artifact.name).name
+    return name if Path(name).suffix else name + (mimetypes.guess_extension(artifact.media_type) or "")
 
 
 def show(view: RenderableType) -> None:

@@ -19,6 +19,11 @@ def system_view(system: System) -> RenderableType:
     parts: list[RenderableType] = [
         _workers(system) if system.workers else Text("no worker ready", style="red")
     ]
+    parts += [
+        Text(f"{worker.host}:{worker.pid} lacks {capability}: {reason}", style="yellow")
+        for worker in system.workers
+        for capability, reason in worker.missing.items()
+    ]
     parts.append(Text(f"queued: {_pairs(system.backlog) or 'nothing'}"))
     if system.scaling:
         parts.append(Text(f"scaling: {_pairs(system.scaling)}", style="dim"))
@@ -39,9 +44,9 @@ def _workers(system: System) -> Table:
             worker.profile,
             ",".join(worker.pools),
             str(worker.slots or ""),
-            _size(worker.memory_bytes),
-            _count(worker.engine.get("items")),
-            _count(worker.engine.get("batches")),
+            size(worker.memory_bytes),
+            _count(worker.items),
+            _count(sum(count for sizes in worker.batches.values() for count in sizes.values())),
             ", ".join(_residents(worker)),
         )
     return table
@@ -49,8 +54,8 @@ def _workers(system: System) -> Table:
 
 def _residents(worker: Worker) -> list[str]:
     return [
-        " ".join(filter(None, (str(entry.get("id", "?")), _size(entry.get("bytes")))))
-        for entry in worker.residency
+        " ".join(filter(None, (str(entry.get("id", "?")), size(entry.get("bytes")))))
+        for entry in worker.models
         if entry.get("resident", True)
     ]
 
@@ -67,7 +72,7 @@ def _count(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else ""
 
 
-def _size(value: object) -> str:
+def size(value: object) -> str:
     """Return bytes in the unit that leaves one to three digits before the point."""
     if not isinstance(value, int | float):
         return ""

@@ -18,10 +18,10 @@ from client.catalogue import Catalogue
 from client.errors import JobFailed
 from client.mapping import Given, Lanes, submission_of
 from client.models import File, Health, Job, Options, Page, System, Task
-from client.multipart import Part, encode
-from client.pictures import Picture, read_picture
+from client.pictures import Picture
 from client.submissions import Envelope, Submission
 from client.transport import Transport
+from client.uploads import Uploads
 from client.waiting import POLL_S, Waiter, deadline, job_path
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -77,6 +77,7 @@ class Client:
         *,
         images: Sequence[Picture] = (),
         texts: Sequence[str] = (),
+        videos: Sequence[Picture] = (),
         options: Options | None = None,
         **fields: Any,
     ) -> Job:
@@ -87,10 +88,13 @@ class Client:
             input: the task's input; a `Path`, `bytes` or `File` anywhere in it is sent along as a file.
             images: paths, bytes, stored files or their ids; put where the task's schema wants pictures.
             texts: put where the task's schema wants texts.
+            videos: put where the task's schema wants films; large files are stored first.
             options: priority, deadlines, labels.
             fields: more fields of the input, `top_k=3`.
         """
-        submission = Submission(task, input, images=images, texts=texts, options=options, fields=fields)
+        submission = Submission(
+            task, input, images=images, texts=texts, videos=videos, options=options, fields=fields
+        )
         return self._submit(submission, hold=0)
 
     def run(
@@ -100,6 +104,7 @@ class Client:
         *,
         images: Sequence[Picture] = (),
         texts: Sequence[str] = (),
+        videos: Sequence[Picture] = (),
         options: Options | None = None,
         timeout: float | None = None,
         **fields: Any,
@@ -112,7 +117,9 @@ class Client:
         Raises:
             WaitTimeout: it goes on.
         """
-        submission = Submission(task, input, images=images, texts=texts, options=options, fields=fields)
+        submission = Submission(
+            task, input, images=images, texts=texts, videos=videos, options=options, fields=fields
+        )
         until = deadline(timeout)
         job = self._submit(submission, hold=POLL_S if timeout is None else min(timeout, POLL_S))
         if job.is_terminal:
@@ -282,10 +289,9 @@ class Client:
         """Ask for the job's end and return how it stands; a job that has ended stays as it is."""
         return read(Job, self._transport.request("POST", f"{job_path(job_id)}/cancel"))
 
-    def upload(self, picture: str | Path | bytes) -> File:
-        """Store a file and return it; its id can be used in any number of jobs."""
-        body = encode([Part("file", *read_picture(picture))])
-        return read(File, self._transport.request("POST", "/v1/files", body=body))
+    def upload(self, file: str | Path | bytes) -> File:
+        """Store an image or a film and return it; its id can be used in any number of jobs."""
+        return Uploads(self._transport).send(Path(file) if isinstance(file, str) else file)
 
     def download(self, href: str) -> bytes:
         """Return the content behind an artifact's `href` or a file's id."""

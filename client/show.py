@@ -1,20 +1,17 @@
-"""Results for people: tables, bars, words. Chosen by the result's shape, so that a new task shows as well."""
+"""Jobs, lists of jobs and the catalogue, for people."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.json import JSON
 from rich.table import Table
 from rich.text import Text
 
+from client import results
 from client.models import Job, Task
 
-_BAR_CELLS = 24
 _STYLES = {
     "succeeded": "green",
     "failed": "red",
@@ -22,8 +19,6 @@ _STYLES = {
     "expired": "yellow",
     "running": "cyan",
 }
-
-Result = Mapping[str, Any]
 
 
 def job_view(job: Job, images: Sequence[str] = (), texts: Sequence[str] = ()) -> RenderableType:
@@ -37,7 +32,7 @@ def job_view(job: Job, images: Sequence[str] = (), texts: Sequence[str] = ()) ->
     if job.error is not None:
         parts.append(Text(f"{job.error.message} ({job.error.code})", style="red"))
     if job.result is not None:
-        parts.append(_result_view(job.result, images, texts))
+        parts.append(results.result_view(job.result, images, texts))
     parts += [
         Text(f"artifact {item.name}: {item.media_type}, {item.bytes:,} bytes") for item in job.artifacts
     ]
@@ -66,24 +61,23 @@ def tasks_view(tasks: Iterable[Task]) -> Table:
         names = [
             name if name in required else f"[{name}]" for name in task.input_schema.get("properties", {})
         ]
-        grades = ", ".join(sorted({str(model.get("grade")) for model in task.models})) or "no worker ready"
-        table.add_row(Text(task.name, style="bold"), Text(" ".join(names)), Text(task.summary), Text(grades))
+        cells = (" ".join(names), task.summary, _availability(task))
+        table.add_row(
+            Text(task.name, style="bold"), *map(Text, cells), style=None if task.available else "dim"
+        )
     return table
 
 
+def _availability(task: Task) -> str:
+    """Return the grades of a task's models, or why no worker does it now."""
+    if not task.available:
+        return f"unavailable: {task.unavailable_because or 'no worker is ready for it'}"
+    return ", ".join(sorted({str(model.get("grade")) for model in task.models})) or "no worker ready"
+
+
 def result_in_words(job: Job, texts: Sequence[str] = ()) -> str:
-    """Return the gist of a result in one line."""
-    result = job.result or {}
-    if "scores" in result and "best_texts" in result:
-        return "; ".join(
-            f"{_name(texts, best, 'text')} ({result['scores'][row][best]:.2f})"
-            for row, best in enumerate(result["best_texts"])
-        )
-    if _are_labels(result.get("labels")):
-        return ", ".join(f"{entry['label']} {entry['score']:.0%}" for entry in result["labels"][:3])
-    if "dim" in result:
-        return f"{_vectors(result)} of {result['dim']}"
-    return _shortened(json.dumps(result, ensure_ascii=False), 80)
+    """Return the gist of a job's result in one line."""
+    return results.result_in_words(job.result or {}, texts)
 
 
 def models_of(job: Job) -> list[str]:
@@ -122,73 +116,3 @@ def _age(job: Job, now: datetime) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _result_view(result: Result, images: Sequence[str], texts: Sequence[str]) -> RenderableType:
-    views: list[tuple[bool, Callable[[], RenderableType]]] = [
-        ("scores" in result and "best_texts" in result, lambda: _scores_view(result, images, texts)),
-        (_are_labels(result.get("labels")), lambda: _labels_view(result)),
-        ("dim" in result, lambda: _vectors_view(result)),
-    ]
-    for fits, view in views:
-        if fits:
-            return view()
-    return JSON.from_data(dict(result))
-
-
-def _scores_view(result: Result, images: Sequence[str], texts: Sequence[str]) -> Table:
-    """One row for each text, one column for each image: texts are long, images have short names."""
-    scores: Sequence[Sequence[float]] = result["scores"]
-    table = Table("text", box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in range(len(scores)):
-        table.add_column(_name(images, column, "image"), justify="right")
-    for row in range(len(scores[0]) if scores else 0):
-        cells = [
-            Text(f"{scores[column][row]:.3f}", style="bold green" if best == row else "")
-            for column, best in enumerate(result["best_texts"])
-        ]
-        table.add_row(Text(_name(texts, row, "text")), *cells)
-    return table
-
-
-def _labels_view(result: Result) -> RenderableType:
-    table = Table.grid(padding=(0, 2))
-    for entry in result["labels"]:
-        filled = round(entry["score"] * _BAR_CELLS)
-        bar = Text.assemble(("█" * filled, "green"), ("░" * (_BAR_CELLS - filled), "dim"))
-        table.add_row(Text(entry["label"]), bar, f"{entry['score']:.1%}")
-    description = result.get("description")
-    return Group(table, Text(str(description), style="italic")) if description else table
-
-
-def _vectors_view(result: Result) -> Table:
-    table = Table("vector", "dimensions", "begins", box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for kind in ("image", "text"):
-        for number, vector in enumerate(result.get(f"{kind}_vectors", ()), start=1):
-            begins = _shortened(vector, 24) if isinstance(vector, str) else _numbers(vector[:4])
-            table.add_row(f"{kind} {number}", str(result["dim"]), begins)
-    return table
-
-
-def _vectors(result: Result) -> str:
-    counts = {kind: len(result.get(f"{kind}_vectors", ())) for kind in ("image", "text")}
-    words = [f"{count} {kind} vector{'s' * (count > 1)}" for kind, count in counts.items() if count]
-    return " and ".join(words)
-
-
-def _numbers(vector: Sequence[float]) -> str:
-    return " ".join(f"{value:+.3f}" for value in vector) + " …"
-
-
-def _are_labels(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(entry, dict) and {"label", "score"} <= entry.keys() for entry in value
-    )
-
-
-def _name(names: Sequence[str], index: int, kind: str) -> str:
-    return _shortened(names[index], 60) if index < len(names) else f"{kind} {index + 1}"
-
-
-def _shortened(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"

@@ -34,6 +34,8 @@ class Submission:
     images: Sequence[Picture] = ()
     #: Put where the task's schema wants texts.
     texts: Sequence[str] = ()
+    #: Put where the task's schema wants films.
+    videos: Sequence[Picture] = ()
     options: Options | None = None
     #: More fields of the input.
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -42,7 +44,7 @@ class Submission:
         """Return what is sent of it, files still as they are.
 
         Args:
-            placed: the fields that its pictures and texts fill.
+            placed: the fields that its pictures, texts and films fill.
         """
         body = {"task": self.task, "input": {**(self.input or {}), **self.fields, **placed}}
         if self.options is not None:

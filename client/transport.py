@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import httpx
 
@@ -50,7 +50,7 @@ class Transport:
         *,
         params: Sequence[tuple[str, str]] = (),
         headers: Mapping[str, str] | None = None,
-        body: tuple[bytes, str] | None = None,
+        body: tuple[bytes | Iterable[bytes], str] | None = None,
         wait: float = 0.0,
         accept: Sequence[int] = (),
         tried_again: bool = True,
@@ -61,7 +61,7 @@ class Transport:
         Tried again, briefly, when that does no harm: no connection, 429 and 503, or a GET that broke off.
 
         Args:
-            body: what is sent and its `Content-Type`.
+            body: what is sent, or its pieces in turn, as often as they are asked for; and its `Content-Type`.
             wait: seconds that the service was asked to hold its answer back.
             tried_again: False for a probe, which wants to know how it is now.
             repeatable: it changes nothing, as a GET does.
@@ -106,7 +106,7 @@ class Transport:
         *,
         params: Sequence[tuple[str, str]],
         headers: Mapping[str, str] | None,
-        body: tuple[bytes, str] | None,
+        body: tuple[bytes | Iterable[bytes], str] | None,
         wait: float,
     ) -> httpx.Request:
         content, media_type = body or (None, "")

@@ -8,12 +8,12 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, TypeVar, cast
+from typing import BinaryIO, Protocol, TypeVar, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from shared.errors import BlobsUnavailable, BodyTooLarge, NotFound
+from shared.errors import BlobsUnavailable, FileTooLarge, NotFound
 from shared.jobs import FileId
 
 T = TypeVar("T")
@@ -21,6 +21,13 @@ T = TypeVar("T")
 _CHUNK_BYTES = 2**20
 #: Files that are open at once while many are stored.
 _AT_ONCE = 64
+
+
+class Source(Protocol):
+    """What bytes come from, piece by piece."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` of the next bytes; none: there are no more."""
 
 
 class BlobStore:
@@ -58,11 +65,11 @@ class BlobStore:
                 self._write({name: new[name] for name in names[start : start + _AT_ONCE]})
         return files
 
-    def put_stream(self, source: BinaryIO, limit: int) -> tuple[FileId, int]:
+    def put_stream(self, source: Source, limit: int) -> tuple[FileId, int]:
         """Store what `source` holds and return its id and size, never keeping more than a chunk in memory.
 
         Raises:
-            BodyTooLarge: the source holds more than `limit` bytes; nothing was stored.
+            FileTooLarge: the source holds more than `limit` bytes; nothing was stored.
             BlobsUnavailable: nothing was stored.
         """
         digest = hashlib.sha256()
@@ -72,7 +79,7 @@ class BlobStore:
             while chunk := source.read(_CHUNK_BYTES):
                 size += len(chunk)
                 if size > limit:
-                    raise BodyTooLarge(f"the file is larger than the limit of {limit:,} bytes")
+                    raise FileTooLarge(f"the file is larger than the limit of {limit:,} bytes")
                 digest.update(chunk)
                 target.write(chunk)
             file = FileId(digest.hexdigest())

@@ -6,14 +6,22 @@
     |   |   |-- MalformedBody           malformed_body
     |   |   |-- UnknownTask             unknown_task
     |   |   |-- UnknownHead             unknown_head
+    |   |   |-- UnknownStyle            unknown_style
+    |   |   |-- NotOffered              not_offered             (the profile's models cannot do that)
     |   |   |-- FileMissing             file_not_found
     |   |   |-- FileTooLarge            file_too_large
-    |   |   `-- ImageRefused            image_refused           (what the header alone tells)
-    |   |       |-- ImageNotRecognized  image_not_recognized
-    |   |       |-- ImageFormatForbidden image_format_forbidden
-    |   |       `-- ImageTooLarge       image_too_large
+    |   |   |-- ImageRefused            image_refused           (what the header alone tells)
+    |   |   |   |-- ImageNotRecognized  image_not_recognized
+    |   |   |   |-- ImageFormatForbidden image_format_forbidden
+    |   |   |   `-- ImageTooLarge       image_too_large
+    |   |   `-- VideoRefused            video_refused           (what the header alone tells)
+    |   |       |-- VideoNotRecognized  video_not_recognized
+    |   |       |-- VideoFormatForbidden video_format_forbidden
+    |   |       `-- VideoTooLarge       video_too_large         (too many pixels, or too long)
     |   |-- ImageCorrupt                image_corrupt           (what only decoding tells)
     |   |-- ImageUndecodable            image_undecodable       (decoding broke its memory or time limit)
+    |   |-- VideoCorrupt                video_corrupt           (no frame in it, or broken off)
+    |   |-- VideoUndecodable            video_undecodable       (decoding broke its memory or time limit)
     |   |-- BodyTooLarge                body_too_large
     |   |-- UnsupportedMediaType        unsupported_media_type
     |   |-- NotFound                    not_found
@@ -97,6 +105,16 @@ class UnknownHead(InvalidRequest):
     code = "unknown_head"
 
 
+class UnknownStyle(InvalidRequest):
+    code = "unknown_style"
+
+
+class NotOffered(InvalidRequest):
+    """The input asks for what the profile's models cannot do; another profile may."""
+
+    code = "not_offered"
+
+
 class FileMissing(InvalidRequest):
     code = "file_not_found"
 
@@ -123,12 +141,38 @@ class ImageTooLarge(ImageRefused):
     code = "image_too_large"
 
 
+class VideoRefused(InvalidRequest):
+    """A video is refused from its header alone."""
+
+    code = "video_refused"
+
+
+class VideoNotRecognized(VideoRefused):
+    code = "video_not_recognized"
+
+
+class VideoFormatForbidden(VideoRefused):
+    code = "video_format_forbidden"
+
+
+class VideoTooLarge(VideoRefused):
+    code = "video_too_large"
+
+
 class ImageCorrupt(CallerError):
     code = "image_corrupt"
 
 
 class ImageUndecodable(CallerError):
     code = "image_undecodable"
+
+
+class VideoCorrupt(CallerError):
+    code = "video_corrupt"
+
+
+class VideoUndecodable(CallerError):
+    code = "video_undecodable"
 
 
 class BodyTooLarge(CallerError):

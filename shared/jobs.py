@@ -120,10 +120,15 @@ class Claim:
     #: A former attempt ended in a crash: run it in a batch of one, with nothing else on the device.
     alone: bool
     timeout: timedelta | None
+    priority: Priority = Priority.NORMAL
     #: Its result may answer later jobs: settle it with a `cache_key`.
     cache: bool = False
     #: From submit to the first claim, or from the requeue to this one.
     queued_for: timedelta
+
+
+#: Of `Progress.preview`: it is written with a heartbeat and read with each poll.
+MOST_PREVIEW_CHARS = 16 * 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,6 +140,8 @@ class Progress:
     #: `decode`, `extract`, `convert`, `fuse` or `output`; empty before the first.
     stage: str = ""
     message: str = ""
+    #: What it looks like so far: a small picture as a `data:` URI, at most `MOST_PREVIEW_CHARS`; or empty.
+    preview: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -51,6 +51,14 @@ class Limits(BaseSettings):
     body_bytes: int = Field(default=32 * _MIB, gt=0)
     #: Bytes of one image file.
     file_bytes: int = Field(default=20 * _MIB, gt=0)
+    #: Bytes of one film.
+    video_bytes: int = Field(default=200 * _MIB, gt=0)
+    #: Width times height of a film's frame: 4096 x 2304 and a little.
+    video_pixels: int = Field(default=10_000_000, gt=0)
+    #: How long a film may be, in seconds.
+    video_seconds: float = Field(default=3 * 3600.0, gt=0, allow_inf_nan=False)
+    #: Frames of one film that are looked at: 3 hours at 2 a second.
+    video_samples: int = Field(default=21_600, gt=0)
     #: Images in one job.
     images: int = Field(default=64, gt=0)
     #: Texts in one job.
@@ -84,6 +92,8 @@ class SharedSettings(BaseSettings):
     blob_url: str = ""
     #: Which profile's models the workers load, and the catalogue describes.
     profile: str = "starter"
+    #: A manifest of the operator's own, TOML; it goes before that of the profile.
+    manifest: Path | None = None
     #: How long a claim holds without a heartbeat.
     lease: Duration = timedelta(seconds=30)
     #: Claims a job may use up before it fails with `attempts_exhausted`.

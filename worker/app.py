@@ -20,6 +20,7 @@ from shared.blobs import BlobStore
 from shared.database import Database
 from shared.errors import IconotextError, QueueUnavailable, StoreUnavailable
 from shared.jobs import Json, WorkerId
+from shared.manifests import read_manifest
 from shared.schemas import catalogue
 from shared.settings import read
 from shared.store import JobStore
@@ -28,6 +29,9 @@ from worker.engine.devices import choose_device, model_budget_bytes, resident_by
 from worker.heartbeat import Heartbeat
 from worker.machine import cores, memory_limit_bytes
 from worker.media import Decoder
+from worker.media.films import Films
+from worker.models.offer import offer
+from worker.models.pulling import pull_missing
 from worker.models.registry import Profile, load_profile
 from worker.models.rehearsal import rehearse
 from worker.periodic import Periodic
@@ -54,19 +58,20 @@ class Service:
         """Load and warm the models; nothing is claimed before `start`.
 
         Raises:
-            BadConfiguration, ModelUnavailable: this profile cannot be loaded here.
+            BadConfiguration: this profile cannot be loaded here, or not a single task's models are here.
         """
         self._settings = settings
         self._worker = WorkerId(f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
         self._device = choose_device(settings.device)
         self._profile = self._load_profile()
-        self._identities = self._profile.manifest.identities()
         residency = Residency(
-            self._profile.loadings,
+            self._profile.available,
             budget_bytes=settings.device_memory_bytes or model_budget_bytes(self._device),
             resident_bytes=partial(resident_bytes, self._device),
+            expected_bytes=self._profile.expected_bytes(),
+            missing=self._profile.missing,
         )
-        residency.preload()
+        self._offer = offer(self._profile, catalogue(), settings.pools, residency.preload())
         self._database = Database(
             settings.resolved_database_url, application="iconotext-worker", pool_size=_CONNECTIONS
         )
@@ -88,6 +93,13 @@ class Service:
             seconds=settings.decode_time.total_seconds(),
             limits=settings.limits,
         )
+        self._films = Films(
+            children=settings.films,
+            memory_bytes=settings.decode_memory_bytes,
+            cpu_seconds=settings.film_time.total_seconds(),
+            silence_s=settings.decode_time.total_seconds(),
+            limits=settings.limits,
+        )
         self._readers = ThreadPoolExecutor(settings.decoders, thread_name_prefix="reader")
         self._heartbeat = Heartbeat(
             self._store,
@@ -107,12 +119,13 @@ class Service:
             blobs=blobs,
             engine=self._engine,
             decoder=self._decoder,
+            films=self._films,
             heartbeat=self._heartbeat,
             readers=self._readers,
             schemas=catalogue(),
             pipelines=pipelines(),
             profile=self._profile.name,
-            identities=self._identities,
+            identities=self._offer.models,
             inline_result_bytes=settings.limits.inline_result_bytes,
         )
         self._hints = queue.Hints(celery, settings)
@@ -136,10 +149,13 @@ class Service:
 
     def _load_profile(self) -> Profile:
         settings, cache_dir, threads = self._settings, self._settings.resolved_cache_dir, cores()
+        if settings.pull_models:
+            pull_missing(read_manifest(settings.profile, settings.manifest), settings.pools)
         rehearse(
             settings.profile,
             device=self._device,
             cache_dir=cache_dir,
+            manifest=settings.manifest,
             runtime=settings.runtime,
             threads=threads,
         )
@@ -147,6 +163,7 @@ class Service:
             settings.profile,
             device=self._device,
             cache_dir=cache_dir,
+            manifest=settings.manifest,
             runtime=settings.runtime,
             threads=threads,
             pools=settings.pools,
@@ -177,6 +194,7 @@ class Service:
         self._withdraw()
         self._engine.close()
         self._decoder.close()
+        self._films.close()
         self._readers.shutdown(wait=True, cancel_futures=True)
         self._hints.close()
         self._database.close()
@@ -195,8 +213,9 @@ class Service:
             "pools": list(self._settings.pools),
             "slots": self._settings.slots,
             "profile": self._profile.name,
-            "tasks": sorted(pipelines()),
-            "models": self._identities,
+            "tasks": self._offer.tasks,
+            "models": self._offer.models,
+            "missing": self._offer.missing,
             "device": self._device,
             "memory_bytes": resident_bytes("cpu"),
             "engine": self._engine.stats().as_json(),

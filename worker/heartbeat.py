@@ -95,7 +95,7 @@ class Heartbeat:
     @contextmanager
     def hold(self, claim: Claim) -> Iterator[Held]:
         """Keep the claim's lease while the block runs."""
-        held = Held(claim, Ticket(alone=claim.alone), time.monotonic())
+        held = Held(claim, Ticket(alone=claim.alone, priority=claim.priority), time.monotonic())
         with self._lock:
             self._held[claim.id] = held
             if self._end is not None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from shared.jobs import Artifact
-from shared.schemas.base import ImageRef, TaskInput, TaskResult
+from shared.schemas.base import ImageRef, TaskInput, TaskResult, VideoRef
+from worker.media import Picture
+from worker.media.screening import Film, Wanted
 from worker.media.views import View
 from worker.models.capabilities import Model, Pixels
+
+STAGES = ("extract", "convert", "fuse", "output")
 
 Input = TypeVar("Input", bound=TaskInput)
 Result = TypeVar("Result", bound=TaskResult)
@@ -43,6 +48,13 @@ class Work(Protocol):
             ImageCorrupt, ImageUndecodable, ImageRefused: names the picture by its place in the input.
         """
 
+    def pictures(self, refs: Sequence[ImageRef], view: View) -> list[Picture]:
+        """Return what `images` does, each with its size before it was brought into the view.
+
+        Raises:
+            ImageCorrupt, ImageUndecodable, ImageRefused: names the picture by its place in the input.
+        """
+
     def map_images(
         self,
         operation: Callable[[Any, Sequence[Pixels]], Sequence[Answer]],
@@ -58,12 +70,23 @@ class Work(Protocol):
             ModelFailed, JobStopped, JobTimeout, LeaseLost: as `map`.
         """
 
+    def film(self, ref: VideoRef, wanted: Wanted) -> AbstractContextManager[Film]:
+        """Lend a film while it is decoded, at most a part ahead of whoever looks at it.
+
+        Raises:
+            VideoRefused, VideoCorrupt, VideoUndecodable: at once, or where the film's broken part comes.
+            JobStopped, JobTimeout, LeaseLost: the job must not go on.
+        """
+
     def model(self, capability: type[Capability]) -> Capability:
         """Return the model behind a capability, for its properties only; operations go through `map`.
 
         Raises:
             ModelUnavailable: this worker's profile has none.
         """
+
+    def has(self, capability: type[Model]) -> bool:
+        """Return whether this worker's profile serves a capability that a task can do without."""
 
     def map(
         self, operation: Callable[[Any, Sequence[Item]], Sequence[Answer]], items: Sequence[Item]
@@ -77,8 +100,14 @@ class Work(Protocol):
             JobStopped, JobTimeout, LeaseLost: the job must not go on.
         """
 
-    def progress(self, fraction: float, message: str = "") -> None:
-        """Report how much of the present stage is done, in [0, 1]; raises what stopped the job, if it was."""
+    def progress(self, fraction: float, message: str = "", preview: Pixels | None = None) -> None:
+        """Report how much of the present stage is done, in [0, 1]; raises what stopped the job, if it was.
+
+        Args:
+            fraction: less than was reported before counts as that.
+            message: a few words, `step 3 of 40`.
+            preview: what it looks like so far; others see it small, until the next one.
+        """
 
     def artifact(self, name: str, content: bytes, media_type: str) -> Artifact:
         """Store a file beside the result."""
@@ -96,9 +125,13 @@ class Pipeline(Generic[Input, Extracted, Converted, Fused, Result]):
     fuse: Callable[[Work, Input, Converted], Fused]
     #: The task's answer.
     output: Callable[[Work, Input, Fused], Result]
+    #: What each stage takes of the whole, about: a job's progress grows by it. Any unit.
+    efforts: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
 
-
-STAGES = ("extract", "convert", "fuse", "output")
+    def done(self, stage: str, fraction: float) -> float:
+        """Return how much of the whole job is done, in [0, 1], with so much of a stage."""
+        place = STAGES.index(stage)
+        return (sum(self.efforts[:place]) + self.efforts[place] * fraction) / sum(self.efforts)
 
 
 def run_stages(

@@ -29,6 +29,7 @@ from worker.claiming import Claimer
 from worker.engine import Engine
 from worker.heartbeat import Heartbeat, Held
 from worker.media import Decoder
+from worker.media.films import Films
 from worker.models.capabilities import ModelCard
 from worker.pipeline import JobCanceled, Pipeline, WorkerDraining, run_stages
 from worker.work import JobWork
@@ -57,6 +58,7 @@ class Runner:
         blobs: BlobStore,
         engine: Engine,
         decoder: Decoder,
+        films: Films,
         heartbeat: Heartbeat,
         readers: Executor,
         schemas: Mapping[str, TaskSchema],
@@ -82,6 +84,7 @@ class Runner:
         self._blobs = blobs
         self._engine = engine
         self._decoder = decoder
+        self._films = films
         self._heartbeat = heartbeat
         self._readers = readers
         self._schemas = schemas
@@ -189,7 +192,13 @@ class Runner:
                 f"this worker does not know the task {claim.task!r}; it may be older than the API"
             )
         work = JobWork(
-            held, engine=self._engine, decoder=self._decoder, blobs=self._blobs, readers=self._readers
+            held,
+            done=pipeline.done,
+            engine=self._engine,
+            decoder=self._decoder,
+            films=self._films,
+            blobs=self._blobs,
+            readers=self._readers,
         )
         task_input = schema.input.model_validate(claim.input)
         result = run_stages(pipeline, work, task_input, work.enter)
@@ -219,7 +228,7 @@ class Runner:
     def _cache_key(self, claim: Claim, schema: TaskSchema) -> str | None:
         if not claim.cache:
             return None
-        return result_key(claim.task, claim.input, self._identities, schema.needs)
+        return result_key(claim.task, claim.input, self._identities, [*schema.needs, *schema.uses])
 
     def _provenance(self, used: Mapping[str, ModelCard]) -> Json:
         cards = sorted(used.items())

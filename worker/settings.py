@@ -37,6 +37,10 @@ class WorkerSettings(SharedSettings):
     decode_memory_bytes: int = Field(default=2 * 2**30, gt=0)
     #: Longest that one picture may take to decode.
     decode_time: Duration = timedelta(seconds=20)
+    #: Films decoded at once, each in a child of its own.
+    films: int = Field(default_factory=cores, ge=1, le=64)
+    #: CPU time that one film may take to decode; the wall time of one of its frames is `decode_time`.
+    film_time: Duration = timedelta(hours=1)
     #: Between two renewals of the leases; at most a third of the lease.
     heartbeat: Duration | None = None
     #: Between two looks into SQL when no hint comes.
@@ -53,6 +57,8 @@ class WorkerSettings(SharedSettings):
     #: Resident memory past which the process ends itself, drained, for a fresh one to take its place.
     #: Default: nine tenths of the container's limit, where there is one.
     recycle_bytes: int | None = Field(default=None, gt=0)
+    #: Download models of the hub that are missing at start; else `iconotext models pull` is to be run before.
+    pull_models: bool = False
     #: Where fitted projections and the like are kept. Default: `cache/` under `data_dir`.
     cache_dir: Path | None = None
 

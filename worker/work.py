@@ -13,13 +13,16 @@ from typing import Any
 from shared.blobs import BlobStore
 from shared.errors import CallerError, FileMissing, NotFound
 from shared.jobs import Artifact, FileId
-from shared.schemas.base import ImageRef
+from shared.schemas.base import ImageRef, VideoRef
 from worker.engine import Engine, Pending
 from worker.heartbeat import Held
-from worker.media import Decoder
+from worker.media import Decoder, Picture
+from worker.media.encode import preview_uri
+from worker.media.films import Films
+from worker.media.screening import Film, Wanted
 from worker.media.views import View
-from worker.models.capabilities import Pixels
-from worker.pipeline import STAGES, Answer, Capability, Item
+from worker.models.capabilities import Model, Pixels
+from worker.pipeline import Answer, Capability, Item
 
 #: Pictures of one job that go to the device as soon as they are decoded, while the next ones still are.
 _TOGETHER = 8
@@ -29,16 +32,32 @@ class JobWork:
     """`worker.pipeline.Work` for one attempt at one job."""
 
     def __init__(
-        self, held: Held, *, engine: Engine, decoder: Decoder, blobs: BlobStore, readers: Executor
+        self,
+        held: Held,
+        *,
+        done: Callable[[str, float], float],
+        engine: Engine,
+        decoder: Decoder,
+        films: Films,
+        blobs: BlobStore,
+        readers: Executor,
     ) -> None:
         """Take the attempt and the process's shared parts.
 
         Args:
+            held: the attempt.
+            done: how much of the whole job is done with so much of a stage, `Pipeline.done`.
+            engine: the models.
+            decoder: of pictures.
+            films: of films.
+            blobs: where the files are.
             readers: threads that read and decode the pictures of one job side by side.
         """
         self._held = held
+        self._done = done
         self._engine = engine
         self._decoder = decoder
+        self._films = films
         self._blobs = blobs
         self._readers = readers
         self._stage_began = time.monotonic()
@@ -46,6 +65,9 @@ class JobWork:
         self.timings_ms: dict[str, float] = {}
 
     def images(self, refs: Sequence[ImageRef], view: View) -> list[Pixels]:
+        return [picture.pixels for picture in self._decoded(refs, view)]
+
+    def pictures(self, refs: Sequence[ImageRef], view: View) -> list[Picture]:
         return list(self._decoded(refs, view))
 
     def map_images(
@@ -56,7 +78,7 @@ class JobWork:
     ) -> list[Answer]:
         pending: list[Pending[Answer]] = []
         try:
-            for group in _groups(self._decoded(refs, view)):
+            for group in _groups(picture.pixels for picture in self._decoded(refs, view)):
                 first = len(pending) * _TOGETHER
                 pending.append(self._engine.submit(operation, group, ticket=self._held.ticket, first=first))
             return [answer for one in pending for answer in one.result()]
@@ -64,7 +86,7 @@ class JobWork:
             for one in pending:
                 one.cancel()
 
-    def _decoded(self, refs: Sequence[ImageRef], view: View) -> Iterator[Pixels]:
+    def _decoded(self, refs: Sequence[ImageRef], view: View) -> Iterator[Picture]:
         """Yield each picture as soon as it and those before it are decoded."""
         pending = [self._readers.submit(self._image, ref, view) for ref in refs]
         try:
@@ -76,20 +98,40 @@ class JobWork:
             for future in pending:
                 future.cancel()
 
+    @contextmanager
+    def film(self, ref: VideoRef, wanted: Wanted) -> Iterator[Film]:
+        if ref.file is None:
+            raise FileMissing("the stored input names no file")
+        try:
+            content = self._blobs.open(FileId(ref.file))
+        except NotFound as error:
+            raise FileMissing(f"the file {ref.file} is gone") from error
+        with content, self._films.open(content, wanted, self._held.ticket.check) as film:
+            try:
+                yield film
+            finally:
+                self.timings_ms["decode"] = self.timings_ms.get("decode", 0.0) + film.waited_s * 1000
+
     def model(self, capability: type[Capability]) -> Capability:
         return self._engine.model(capability, self._held.ticket)
+
+    def has(self, capability: type[Model]) -> bool:
+        return self._engine.has(capability)
 
     def map(
         self, operation: Callable[[Any, Sequence[Item]], Sequence[Answer]], items: Sequence[Item]
     ) -> list[Answer]:
         return self._engine.map(operation, items, ticket=self._held.ticket) if items else []
 
-    def progress(self, fraction: float, message: str = "") -> None:
+    def progress(self, fraction: float, message: str = "", preview: Pixels | None = None) -> None:
         self._held.ticket.check()
-        stage = self._held.progress.stage
-        done = (STAGES.index(stage) + min(max(fraction, 0.0), 1.0)) / len(STAGES)
+        before = self._held.progress
+        done = self._done(before.stage, min(max(fraction, 0.0), 1.0))
         self._held.progress = replace(
-            self._held.progress, fraction=max(done, self._held.progress.fraction), message=message
+            before,
+            fraction=max(done, before.fraction),
+            message=message,
+            preview=before.preview if preview is None else preview_uri(preview),
         )
 
     def artifact(self, name: str, content: bytes, media_type: str) -> Artifact:
@@ -110,7 +152,7 @@ class JobWork:
             self.timings_ms[stage] = (now - self._stage_began) * 1000
         self._stage_began = now
 
-    def _image(self, ref: ImageRef, view: View) -> Pixels:
+    def _image(self, ref: ImageRef, view: View) -> Picture:
         self._held.ticket.check()
         if ref.file is None:
             raise FileMissing("the stored input names no file")
@@ -118,9 +160,9 @@ class JobWork:
             content = self._blobs.read(FileId(ref.file))
         except NotFound as error:
             raise FileMissing(f"the file {ref.file} is gone") from error
-        return self._decoder.decode(content, view)
+        return self._decoder.picture(content, view)
 
-    def _named(self, index: int, count: int, result: Callable[[], Pixels]) -> Pixels:
+    def _named(self, index: int, count: int, result: Callable[[], Picture]) -> Picture:
         """Return the picture, or say which of several is at fault."""
         try:
             return result()

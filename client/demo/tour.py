@@ -1,22 +1,22 @@
-"""The demo: photos and their captions through the whole service, over HTTP, then a table."""
+"""The demo: photos, texts and a film through the whole service, over HTTP; then a table and a report."""
 
 from __future__ import annotations
 
-import json
 import string
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from client.demo.errands import Errand, errands
+from client.demo.report import write_report
 from client.errors import StackFailed
 from client.models import Job
 from client.sdk import Client
@@ -25,30 +25,22 @@ from client.stack.lock import DataDirLock
 from client.stack.plan import Plan, make_plan
 from client.stack.up import Stack
 
-#: One job may take this long; the first one finds the models warm.
-_PATIENCE_S = 120.0
+#: One job may take this long, those before it included.
+_PATIENCE_S = 600.0
 #: Where the table goes to a file or a pipe.
 _PLAIN_WIDTH = 220
 #: From here on there is room for the models' names in every row.
 _WIDE = 200
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Errand:
-    """One job of the demo."""
-
-    photo: Path
-    task: str
-    #: The fields of its input besides the photo.
-    fields: dict[str, Any]
-    #: What the result's numbers refer to.
-    texts: Sequence[str] = ()
-    #: What the result is an answer to, where the photo alone does not say.
-    question: str = ""
-
-
-def run_demo(*, once: bool, port: int, profile: str | None) -> int:
+def run_demo(*, once: bool, port: int, profile: str | None, report: Path) -> int:
     """Run the stack and the demo's jobs on it; return the exit status, 0 when every job succeeded.
+
+    Args:
+        once: stop when all is printed; else stay up.
+        port: of the service; another one where it is taken and `once`.
+        profile: which models.
+        report: the folder to write the report into.
 
     Raises:
         StackFailed: the stack cannot run here.
@@ -58,34 +50,7 @@ def run_demo(*, once: bool, port: int, profile: str | None) -> int:
         console = Console(width=_PLAIN_WIDTH)
     with ExitStack() as stack:
         plan = _plan(stack, once=once, port=port, profile=profile)
-        return Stack(plan, console).run(lambda url: _tour(url, console, stay=not once), stay=not once)
-
-
-def errands(folder: Path) -> list[Errand]:
-    """Return the demo's jobs, made from the photos and the captions in a folder.
-
-    Each photo is matched with every caption and some that fit none, named, and turned into vectors; one
-    photo is named again in the light of texts that speak of its parts.
-    """
-    words = json.loads((folder / "captions.json").read_text())
-    captions: dict[str, str] = words["photos"]
-    texts = [*captions.values(), *words["distractors"]]
-    photos = [folder / name for name in captions]
-    context = words["context"]
-    return [
-        *(Errand(photo=photo, task="match", fields={"texts": texts}, texts=texts) for photo in photos),
-        *(Errand(photo=photo, task="classify", fields={"top_k": 3}) for photo in photos),
-        *(
-            Errand(
-                photo=folder / context["photo"],
-                task="classify",
-                fields={"text": one["text"], "labels": context["labels"]},
-                question=one["text"],
-            )
-            for one in context["texts"]
-        ),
-        *(Errand(photo=photo, task="embed", fields={"texts": [captions[photo.name]]}) for photo in photos),
-    ]
+        return Stack(plan, console).run(lambda url: _tour(url, console, report, stay=not once), stay=not once)
 
 
 def _plan(stack: ExitStack, *, once: bool, port: int, profile: str | None) -> Plan:
@@ -101,15 +66,21 @@ def _plan(stack: ExitStack, *, once: bool, port: int, profile: str | None) -> Pl
     return plan
 
 
-def _tour(url: str, console: Console, *, stay: bool) -> int:
-    todo = errands(Path(str(resources.files("client.demo"))) / "photos")
+def _tour(url: str, console: Console, report: Path, *, stay: bool) -> int:
     with Client(url) as client:
+        offered = {task.name for task in client.tasks() if task.available}
+        everything = errands(Path(str(resources.files("client.demo"))) / "photos")
+        todo = [errand for errand in everything if errand.task in offered]
         jobs = _work(client, todo, console)
+        page = write_report(report, todo, jobs, client)
     console.print(table_of(todo, jobs, console.width))
     failed = [job for job in jobs if not job.succeeded]
     for job in failed:
         console.print(Text(f"{job.id} {job.status}: {job.error.message if job.error else ''}", style="red"))
     console.print(f"{len(jobs) - len(failed)} of {len(jobs)} jobs succeeded", highlight=False)
+    if left := sorted({errand.task for errand in everything} - offered):
+        console.print(f"this profile does not offer: {', '.join(left)}", highlight=False)
+    console.print(f"every picture that was made: {page}", highlight=False, soft_wrap=True)
     if stay:
         console.print(f"the page is at [bold]{url}[/]; Ctrl-C stops it", highlight=False)
     return 1 if failed else 0
@@ -120,12 +91,18 @@ def _work(client: Client, todo: Sequence[Errand], console: Console) -> list[Job]
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("jobs", total=len(todo))
         # All at once: what waits together is worked on together, in larger batches.
-        ids = [client.submit(errand.task, errand.fields, images=[errand.photo]).id for errand in todo]
+        ids = [_submitted(client, errand) for errand in todo]
         jobs = []
         for job_id in ids:
             jobs.append(client.watch(job_id, _PATIENCE_S))
             progress.advance(bar)
         return jobs
+
+
+def _submitted(client: Client, errand: Errand) -> str:
+    images = [errand.photo] if errand.photo else []
+    videos = [errand.film] if errand.film else []
+    return client.submit(errand.task, errand.fields, images=images, videos=videos).id
 
 
 def table_of(todo: Sequence[Errand], jobs: Sequence[Job], width: int) -> RenderableType:
@@ -136,7 +113,7 @@ def table_of(todo: Sequence[Errand], jobs: Sequence[Job], width: int) -> Rendera
             letters.setdefault(model, string.ascii_uppercase[len(letters) % 26])
     is_wide = width >= _WIDE
     table = Table(header_style="bold", box=None, padding=(0, 2, 0, 0))
-    for name in ("photo", "task"):
+    for name in ("about", "task"):
         table.add_column(name, no_wrap=True)
     table.add_column("result", ratio=1)
     table.add_column("models" if is_wide else "by", no_wrap=is_wide)
@@ -148,7 +125,7 @@ def table_of(todo: Sequence[Errand], jobs: Sequence[Job], width: int) -> Rendera
             words = f"“{errand.question}”: {words}"
         models = models_of(job)
         table.add_row(
-            errand.photo.name,
+            errand.subject,
             errand.task,
             Text(words, style="" if job.succeeded else "red"),
             Text(", ".join(models) if is_wide else "".join(letters[model] for model in models), style="dim"),

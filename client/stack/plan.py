@@ -35,6 +35,8 @@ class Plan:
     pools: str | None = None
     #: The profile whose models the workers load; None: as the environment says.
     profile: str | None = None
+    #: A manifest that goes before the profile's own; None: as the environment says.
+    manifest: Path | None = None
     #: A Redis of the operator's own; None: embed a Valkey.
     redis_url: str | None = None
     #: How long everything may take until it is ready.
@@ -63,6 +65,8 @@ class Plan:
         env.setdefault("ICONOTEXT_API_THREADS", _API_THREADS)
         if self.profile is not None:
             env["ICONOTEXT_PROFILE"] = self.profile
+        if self.manifest is not None:
+            env["ICONOTEXT_MANIFEST"] = str(self.manifest)
         if self.pools is not None:
             env["ICONOTEXT_POOLS"] = self.pools
         if self.workers > 1:
@@ -110,6 +114,7 @@ def make_plan(
     profile: str | None,
     device: str | None = None,
     pools: str | None = None,
+    manifest: Path | None = None,
 ) -> Plan:
     """Return the plan that options and `ICONOTEXT_*` variables make together; options win.
 
@@ -140,5 +145,6 @@ def make_plan(
         devices=each,
         pools=pools,
         profile=profile,
+        manifest=manifest.expanduser().resolve() if manifest is not None else None,
         redis_url=settings.redis_url if "redis_url" in settings.model_fields_set else None,
     )

@@ -45,6 +45,8 @@ class Frozen(BaseModel):
 class FileRef(Frozen):
     """An image or video, named in exactly one of these ways. Stored jobs hold only `file`."""
 
+    #: What the header check and the decode child are asked to accept.
+    kind: Literal["image", "video"] = Field(exclude=True, repr=False)
     #: The id that `POST /v1/files` answered (sha256).
     file: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
     #: The bytes themselves, base64.
@@ -65,8 +67,13 @@ class FileRef(Frozen):
 class ImageRef(FileRef):
     """A picture."""
 
-    #: What the header check and the decode child are asked to accept.
     kind: Literal["image"] = Field(default="image", exclude=True, repr=False)
+
+
+class VideoRef(FileRef):
+    """A film."""
+
+    kind: Literal["video"] = Field(default="video", exclude=True, repr=False)
 
 
 class TaskInput(Frozen):
@@ -75,6 +82,17 @@ class TaskInput(Frozen):
 
 class TaskResult(Frozen):
     """The base of every task's result."""
+
+
+class ScoredLabel(TaskResult):
+    """A label and what speaks for it."""
+
+    label: str
+    score: Score
+
+
+#: x0, y0, x1, y1 in pixels of the upright picture, x0 < x1 and y0 < y1.
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +105,8 @@ class TaskSchema:
     result: type[TaskResult]
     #: The capabilities the worker's pipeline asks the engine for, by name.
     needs: Sequence[str]
+    #: Those that it asks for where the profile has them, and can do without.
+    uses: Sequence[str] = ()
     #: A runnable `input`, with `{"part": ...}` refs for the pictures.
     example: Mapping[str, Any]
     #: The timeout of a job that names none, in seconds.

@@ -6,14 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from shared.schemas.base import ImageRef, Score, TaskInput, TaskResult, TaskSchema, Text
+from shared.schemas.base import ImageRef, ScoredLabel, TaskInput, TaskResult, TaskSchema, Text
 
 
 class ClassifyInput(TaskInput):
     image: ImageRef
     #: The context: with it, `fusion` decides how it weighs on the answer.
     text: Text | None = None
-    #: The names to choose from; neither labels nor head: the model's own vocabulary.
+    #: The names to choose from; neither labels nor head: the model's own vocabulary, or with a text to attend
+    #: by that of its trained fusion, where the profile has one.
     labels: list[Text] | None = Field(default=None, min_length=1)
     #: The name of a classifier made by `train`.
     head: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
@@ -29,11 +30,6 @@ class ClassifyInput(TaskInput):
         return self
 
 
-class ScoredLabel(TaskResult):
-    label: str
-    score: Score
-
-
 class ClassifyResult(TaskResult):
     #: The best `top_k`, best first.
     labels: list[ScoredLabel]
@@ -46,6 +42,7 @@ TASK = TaskSchema(
     input=ClassifyInput,
     result=ClassifyResult,
     needs=("ImageEncoder", "JointEncoder"),
+    uses=("FusionClassifier",),
     example={
         "image": {"part": "photo"},
         "text": "the animal on the left",

@@ -33,7 +33,7 @@ from shared.store.rows import storable
 from shared.store.statements import Statement
 from shared.tables import jobs
 
-_TOLD = {"id": Text, "attempt": Integer, "fraction": Float, "stage": Text, "message": Text}
+_TOLD = {"id": Text, "attempt": Integer, "fraction": Float, "stage": Text, "message": Text, "preview": Text}
 
 
 def told(held: Mapping[JobId, int], progress: Mapping[JobId, Progress]) -> str:
@@ -44,8 +44,9 @@ def told(held: Mapping[JobId, int], progress: Mapping[JobId, Progress]) -> str:
 def _line(job_id: JobId, attempt: int, progress: Progress | None) -> list[Any]:
     # Without progress NULL, and NULL is not further than anything.
     if progress is None:
-        return [job_id, attempt, None, None, None]
-    return [job_id, attempt, progress.fraction, storable(progress.stage), storable(progress.message)]
+        return [job_id, attempt, None, None, None, None]
+    words = storable(progress.stage), storable(progress.message)
+    return [job_id, attempt, progress.fraction, *words, progress.preview or None]
 
 
 def _beat(dialect: str) -> ClauseElement:
@@ -74,6 +75,7 @@ def _beat(dialect: str) -> ClauseElement:
             fraction=kept("fraction"),
             stage=kept("stage"),
             message=kept("message"),
+            preview=kept("preview"),
             version=case((further, jobs.c.version + 1), else_=jobs.c.version),
         )
         .returning(jobs.c.id, jobs.c.state)

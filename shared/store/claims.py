@@ -241,6 +241,7 @@ def _claim(limit: int, *, suspects: bool) -> ClauseElement:
             fraction=0.0,
             stage="",
             message="",
+            preview=None,
         )
         .returning(*CLAIM_COLUMNS, (now() - jobs.c.queued_at).label("queued_for_ms"))
     )

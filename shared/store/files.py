@@ -52,8 +52,8 @@ class Files(Edge):
         *,
         media_type: str,
         size: int,
-        width: int | None,
-        height: int | None,
+        width: int | None = None,
+        height: int | None = None,
     ) -> bool:
         """Record an upload, and return whether it is new for this tenant; a known one stays as it was.
 

@@ -39,6 +39,7 @@ def ended(state: JobState) -> Columns:
         "claimable": False,
         "worker": None,
         "lease_until": None,
+        "preview": None,
         "finished_at": now(),
         "expires_at": now() + jobs.c.retain_ms,
     }

@@ -26,7 +26,7 @@ JOB_COLUMNS = [
     jobs.c[name]
     for name in (
         *("id", "tenant", "task", "pool", "state", "version", "attempt", "priority", "vtime"),
-        *("fraction", "stage", "message", "error_code", "error_message", "error_retryable"),
+        *("fraction", "stage", "message", "preview", "error_code", "error_message", "error_retryable"),
         *("created_at", "started_at", "finished_at", "expires_at", "timeout_ms", "batch_size"),
         *("result_file", "cached_from"),
         *("labels", "timings_ms", "artifacts", "provenance", "input", "result"),
@@ -128,7 +128,12 @@ def job_of(row: Row, *, position: int | None = None) -> Job:
         input=loaded(row["input"]),
         labels=loaded(row["labels"]),
         # SQLite's RETURNING gives a whole REAL as an integer.
-        progress=Progress(fraction=float(row["fraction"]), stage=row["stage"], message=row["message"]),
+        progress=Progress(
+            fraction=float(row["fraction"]),
+            stage=row["stage"],
+            message=row["message"],
+            preview=row["preview"] or "",
+        ),
         result=loaded(row["result"]),
         result_file=row["result_file"],
         artifacts=artifacts_of(row),
@@ -157,6 +162,7 @@ def claim_of(row: Row) -> Claim:
         input=loaded(row["input"]),
         labels=loaded(row["labels"]),
         alone=bool(row["alone"]),
+        priority=Priority(row["priority"]),
         timeout=_optional_length(row["timeout_ms"]),
         cache=bool(row["cache"]),
         queued_for=timedelta(milliseconds=row["queued_for_ms"]),

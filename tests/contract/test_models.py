@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from shared.errors import ModelFailed
+from shared.schemas import catalogue
 from tests.direct import loaded
 from worker.media.views import View
 from worker.models.capabilities import (
@@ -106,10 +107,10 @@ def parts(answer: Any) -> list[Vectors]:
     return [answer]
 
 
-def test_a_profile_serves_every_capability(models: dict[str, Any]) -> None:
-    assert set(models) == set(CAPABILITIES)
-    for name, kind in CAPABILITIES.items():
-        assert isinstance(models[name], kind)
+def test_a_profile_serves_what_every_task_needs(models: dict[str, Any]) -> None:
+    assert {need for task in catalogue().values() for need in task.needs} <= set(models)
+    for name, model in models.items():
+        assert isinstance(model, CAPABILITIES[name])
 
 
 def test_a_model_says_who_it_is(models: dict[str, Model]) -> None:

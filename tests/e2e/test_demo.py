@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+from client.demo.errands import errands
 from client.stack.ports import listen
+from shared.schemas import catalogue
 from tests.e2e.conftest import Up
+
+PHOTOS = Path(__file__).parents[2] / "client" / "demo" / "photos"
 
 
 def demo(data_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -17,6 +22,7 @@ def demo(data_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "ICONOTEXT_DATA_DIR": str(data_dir)},
         capture_output=True,
         text=True,
+        cwd=data_dir,
         timeout=100,
         check=False,
     )
@@ -27,12 +33,25 @@ def test_it_prints_every_job_and_ends_well(tmp_path: Path) -> None:
         done = demo(tmp_path, "--port", str(taken.getsockname()[1]))
 
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = [line for line in done.stdout.splitlines() if ".jpg" in line]
-    assert len(rows) >= 12
-    for task in ("embed", "match", "classify"):
-        assert sum(f" {task} " in row for row in rows) >= 6
-    assert f"{len(rows)} of {len(rows)} jobs succeeded" in done.stdout
+    todo = errands(PHOTOS)
+    assert len(todo) >= 50
+    for task in catalogue():
+        expected = sum(errand.task == task for errand in todo)
+        assert sum(f" {task} " in line for line in done.stdout.splitlines()) >= expected > 0
+    assert f"{len(todo)} of {len(todo)} jobs succeeded" in done.stdout
     assert "iconotext/fake-joint (test)" in done.stdout
+
+
+def test_its_report_shows_every_picture_that_was_made(tmp_path: Path) -> None:
+    done = demo(tmp_path, "--port", "0", "--report", "pictures")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    html = (tmp_path / "pictures" / "index.html").read_text()
+    shown = re.findall(r'src="([^"]+)"', html)
+    assert all((tmp_path / "pictures" / name).stat().st_size > 0 for name in shown)
+    made = [name for name in shown if name.startswith("job_")]
+    for name in ("annotated", "heatmap", "overlay", "image", "contact_sheet"):
+        assert any(f"-{name}." in one for one in made)
 
 
 def test_it_runs_beside_another_that_stays_up(up: Up, tmp_path: Path) -> None:

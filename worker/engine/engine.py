@@ -96,6 +96,10 @@ class Engine:
         self._residency.release(name)
         return model  # type: ignore[return-value]  # the profile's contract tests say so
 
+    def has(self, capability: type[Model]) -> bool:
+        """Return whether the profile serves a capability."""
+        return self._residency.knows(capability.__name__)
+
     @contextmanager
     def enter(self, ticket: Ticket | None = None) -> Iterator[None]:
         """Count a job as in flight: items of others may wait up to `max_wait` for its items.

@@ -10,10 +10,13 @@ def bucket(item: Any) -> Hashable:
     """Return what an item has in common with those that may share its batch.
 
     Arrays and tensors share shape and dtype, tuples the bucket of each member, all else its type; texts, of
-    whatever subclass, are one bucket, and so are padded items of one type, whatever their lengths.
+    whatever subclass, are one bucket, tuples of nothing but texts another, and so are padded items of one
+    type, whatever their lengths.
     """
     if isinstance(item, str):
         return "text"
+    if isinstance(item, tuple) and all(isinstance(member, str) for member in item):
+        return "texts"
     if isinstance(item, tuple):
         return tuple(bucket(member) for member in item)
     kind = type(item)

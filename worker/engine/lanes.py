@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Hashable
 from typing import NamedTuple
 
+from shared.jobs import Priority
 from worker.engine.arrivals import Arrivals
 from worker.engine.items import is_padded
 from worker.engine.requests import Request, Slot
@@ -63,6 +64,11 @@ class Lane:
     def since(self) -> float:
         return self.portions[0].since
 
+    @property
+    def priority(self) -> Priority:
+        """Return that of the most urgent job that waits here."""
+        return min(portion.request.ticket.priority for portion in self.portions)
+
     def add(self, portion: Portion) -> None:
         """Queue what a request brings."""
         self._came += 1
@@ -76,7 +82,7 @@ class Lane:
         self.waiting = sum(len(portion.indices) for portion in self.portions)
 
     def take(self, now: float) -> list[Slot]:
-        """Remove the next batch: half for the request that came first, the rest in even shares in turn.
+        """Remove the next batch: half for the most urgent request, the rest in even shares in turn.
 
         Even shares alone keep a large request from starving a small one, but have all that came together end
         together: then every job settles at once, and the device has nothing to do. Texts come sorted by
@@ -96,7 +102,7 @@ class Lane:
         return slots
 
     def _take_of_first(self, now: float) -> list[Slot]:
-        first = min(self.portions, key=lambda portion: portion.number)
+        first = min(self.portions, key=lambda portion: (portion.request.ticket.priority, portion.number))
         self.portions.remove(first)
         slots = first.take((self.limit + 1) // 2)
         first.since = now

@@ -33,9 +33,11 @@ class Loader(Protocol):
 class Place:
     """One capability, its model absent or resident. The residency's lock guards it."""
 
-    def __init__(self, capability: str, loader: Loader) -> None:
+    def __init__(self, capability: str, loader: Loader, expected_bytes: int = 0) -> None:
         self.capability = capability
         self.loader = loader
+        #: What the first load is expected to take; 0: nobody knows.
+        self.expected_bytes = expected_bytes
         self.model: Model | None = None
         #: The load under way, for all who wait for it.
         self.load: Future[Model] | None = None

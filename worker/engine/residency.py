@@ -30,6 +30,8 @@ class Residency:
         *,
         budget_bytes: int | None,
         resident_bytes: Callable[[], int],
+        expected_bytes: Mapping[str, int] | None = None,
+        missing: Mapping[str, str] | None = None,
     ) -> None:
         """Know how to load; nothing is loaded yet.
 
@@ -38,8 +40,12 @@ class Residency:
             budget_bytes: of all resident models together; None: no limit. It is passed rather than that a job
                 fails, when all that is resident is needed.
             resident_bytes: what this process takes on the device; its growth over a load is a model's size.
+            expected_bytes: what models are expected to take, by capability, until a load has told.
+            missing: why there is no loader for capabilities that the profile names.
         """
-        self._places = {capability: Place(capability, loader) for capability, loader in loaders.items()}
+        expected = expected_bytes or {}
+        self._places = {name: Place(name, loader, expected.get(name, 0)) for name, loader in loaders.items()}
+        self._missing = dict(missing or {})
         self._budget_bytes = budget_bytes
         self._resident_bytes = resident_bytes
         self._uses = count(1)
@@ -62,19 +68,43 @@ class Residency:
             residency._places[name].model = model
         return residency
 
-    def preload(self) -> None:
-        """Load the models that are kept, in the order given; raises what a load raises."""
-        for place in self._places.values():
-            if place.loader.keep:
-                with self.use(place.capability, Ticket()):
-                    pass
+    def preload(self) -> Mapping[str, str]:
+        """Load the models that are kept, in the order given, before anybody else asks for one.
+
+        Those that turn out not to be what the profile wants are missing from then on, with what is built
+        over them.
+
+        Returns:
+            Why models are missing, by capability, those that were when this began among them.
+
+        Raises:
+            Exception: what else a load raises.
+        """
+        for capability, place in list(self._places.items()):
+            if gone := [name for name in place.loader.over if name in self._missing]:
+                self._miss(capability, f"it is built over {', '.join(gone)}, which is missing")
+            elif place.loader.keep:
+                try:
+                    with self.use(capability, Ticket()):
+                        pass
+                except ModelUnavailable as error:
+                    self._miss(capability, error.message)
+        return dict(self._missing)
+
+    def _miss(self, capability: str, reason: str) -> None:
+        del self._places[capability]
+        self._missing[capability] = reason
+
+    def knows(self, capability: str) -> bool:
+        """Return whether there is a model to load for a capability."""
+        return capability in self._places
 
     @contextmanager
     def use(self, capability: str, ticket: Ticket) -> Iterator[Model]:
         """Yield the model, loaded if it was absent; inside the block it stays.
 
         Raises:
-            ModelUnavailable: the profile has no such model, or the residency is closed.
+            ModelUnavailable: the profile has no such model, it is missing here, or the residency is closed.
             Exception: what the load raised, while the next to ask tries again; or the reason the ticket was
                 stopped with.
         """
@@ -132,6 +162,8 @@ class Residency:
             ticket.wake()
 
     def _find(self, capability: str) -> Place:
+        if reason := self._missing.get(capability):
+            raise ModelUnavailable(f"this worker has no {capability}: {reason}")
         if capability not in self._places:
             known = ", ".join(sorted(self._places)) or "none"
             raise ModelUnavailable(f"this worker's profile has no {capability}; it has {known}")
@@ -191,7 +223,7 @@ class Residency:
         pins.callback(self.release, place.capability)
 
     def _measured_load(self, place: Place, below: Mapping[str, Model]) -> Model:
-        self._make_room(place.bytes)
+        self._make_room(place.bytes or place.expected_bytes)
         before = self._resident_bytes()
         model = self._load_patiently(place.loader, below)
         size = self._resident_bytes() - before

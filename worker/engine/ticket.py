@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from shared.jobs import Priority
 from worker.models.capabilities import ModelCard
 
 
 class Ticket:
     """One attempt at one job, shared by the runner, the decoder and the engine."""
 
-    def __init__(self, *, alone: bool = False) -> None:
+    def __init__(self, *, alone: bool = False, priority: Priority = Priority.NORMAL) -> None:
+        #: Whose items leave first where several compete for the device.
+        self.priority = priority
         #: The job's batches hold nothing of other jobs, and nothing else runs meanwhile.
         self.alone = alone
         #: The largest batch that answered any of the job's items.

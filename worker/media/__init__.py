@@ -1,6 +1,6 @@
 """The media room: children that decode, and the pool that keeps them.
 
-The children import this package too, so it loads nothing by itself: `Decoder` comes when it is asked for.
+The children import this package too, so it loads nothing by itself: its names come when they are asked for.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from worker.media.decoder import Decoder
+    from worker.media.decoder import Decoder, Picture
 
-__all__ = ["Decoder"]
+__all__ = ["Decoder", "Picture"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Decoder":
-        from worker.media.decoder import Decoder  # noqa: PLC0415  see above
+    if name in __all__:
+        from worker.media import decoder  # noqa: PLC0415  see above
 
-        return Decoder
+        return getattr(decoder, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

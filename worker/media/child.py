@@ -53,12 +53,12 @@ def serve(parent: socket.socket, memory: Memory, mine: Terms) -> None:
         allow_cpu(mine.cpu_seconds)
         request = wire.receive(parent)
         try:
-            frame = images.decode(memory.take(request["bytes"]), View(**request["view"]), mine)
+            picture = images.framed(memory.take(request["bytes"]), View(**request["view"]), mine)
         except CallerError as error:
             wire.send(parent, {"error": error.code, "message": error.message[:_MAX_MESSAGE]})
         else:
-            memory.put(frame.tobytes())
-            wire.send(parent, {})
+            memory.put(picture.image.tobytes())
+            wire.send(parent, {"size": picture.image.size, "whole": picture.whole})
 
 
 def main() -> None:

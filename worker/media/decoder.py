@@ -10,8 +10,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,9 @@ from shared.errors import (
 from shared.settings import Limits
 from worker.media import wire
 from worker.media.memory import Memory, new_descriptor
-from worker.media.terms import Terms
-from worker.media.views import View
+from worker.media.terms import Terms, environment
+from worker.media.views import View, inside
 
-_PROJECT = Path(__file__).parents[2]
 #: From spawn to ready; 0.1 s on an idle machine.
 _START_SECONDS = 60.0
 #: What a child may say of an image.
@@ -44,6 +43,17 @@ _SHARED_BYTES = 32 * 2**20
 #: What it grows to, in a new child, for a larger file or view; never beyond this share of a child's memory.
 _MOST_SHARED_BYTES = 256 * 2**20
 _SHARE_OF_MEMORY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded picture as a model wants to see it."""
+
+    #: uint8 of shape (height, width, 3), RGB, upright, in the view.
+    pixels: NDArray[np.uint8]
+    #: Of the whole picture, upright, in pixels.
+    width: int
+    height: int
 
 
 class Child:
@@ -92,7 +102,7 @@ class Child:
         """Return the largest file, and the most pixels' bytes, that it can be asked for."""
         return self._memory.capacity
 
-    def ask(self, content: bytes, view: View) -> NDArray[np.uint8]:
+    def ask(self, content: bytes, view: View) -> Picture:
         """Return the picture that the child makes of a file, a copy.
 
         Raises:
@@ -100,17 +110,22 @@ class Child:
             PeerLost, OSError: it died, or broke the protocol.
             TimeoutError: it took longer than it may.
         """
-        pixels = np.empty((view.height, view.width, 3), np.uint8)
+        used = max(len(content), view.width * view.height * 3)
         try:
             self._memory.put(content)
             wire.send(self._socket, {"bytes": len(content), "view": asdict(view)})
             answer = wire.receive(self._socket)
             if "error" in answer:
                 raise _ERRORS.get(str(answer["error"]), ImageUndecodable)(str(answer.get("message")))
+            whole = _said_size(answer, "whole")
+            size = inside(view, whole) if view.fit == "inside" else (view.width, view.height)
+            if _said_size(answer, "size") != size:
+                raise wire.PeerLost("the picture has not the size that was asked for")
+            pixels = np.empty((size[1], size[0], 3), np.uint8)
             self._memory.take_into(pixels.data.cast("B"))
         finally:
-            self._memory.trim(max(len(content), pixels.nbytes))
-        return pixels
+            self._memory.trim(used)
+        return Picture(pixels, *whole)
 
     def end(self) -> None:
         """Kill the process and wait until it is gone."""
@@ -176,7 +191,11 @@ class Decoder:
             self._changed.wait_for(lambda: not self._living)
 
     def decode(self, content: bytes, view: View) -> NDArray[np.uint8]:
-        """Return the picture as a model wants to see it: uint8 of shape (height, width, 3), RGB, upright.
+        """Return the pixels of `picture`."""
+        return self.picture(content, view).pixels
+
+    def picture(self, content: bytes, view: View) -> Picture:
+        """Return the picture as a model wants to see it, and how large it was.
 
         Blocks until a child is free and has answered; any number of threads may call.
 
@@ -195,7 +214,7 @@ class Decoder:
         with self._child(needed) as child:
             return self._ask(child, content, view)
 
-    def _ask(self, child: Child, content: bytes, view: View) -> NDArray[np.uint8]:
+    def _ask(self, child: Child, content: bytes, view: View) -> Picture:
         try:
             return child.ask(content, view)
         except (wire.PeerLost, OSError) as error:
@@ -245,18 +264,20 @@ class Decoder:
                 self._changed.notify_all()
 
 
+def _said_size(answer: dict[str, Any], name: str) -> tuple[int, int]:
+    """Return a size that a child names: two numbers above zero, or it does not keep to the protocol."""
+    match answer.get(name):
+        case [int(width), int(height)] if width > 0 and height > 0:
+            return width, height
+        case _:
+            raise wire.PeerLost(f"the answer has no {name}")
+
+
 def _spawned(terms: Terms, parent: socket.socket) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "worker.media.child", terms.written()],
         stdin=parent.fileno(),
         stdout=subprocess.DEVNULL,
         pass_fds=[terms.shared_descriptor],
-        env=_environment(),
+        env=environment(),
     )
-
-
-def _environment() -> dict[str, str]:
-    """Return what a child needs to find its interpreter's parts: not the parent's secrets."""
-    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONHOME") if name in os.environ}
-    # One malloc arena: each reserves 64 MiB of the address space that the child may use.
-    return {**kept, "PYTHONPATH": str(_PROJECT), "MALLOC_ARENA_MAX": "1"}

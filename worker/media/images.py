@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 # Importing a plugin registers it. Image.open loads all forty when it misses one of those it is asked for.
@@ -30,7 +31,7 @@ from shared.errors import (
     ImageTooLarge,
     ImageUndecodable,
 )
-from worker.media.views import View
+from worker.media.views import View, kept, settled
 
 FORMATS = tuple(
     plugin.format
@@ -92,8 +93,22 @@ class SizeLimits(Protocol):
     def image_side(self) -> int: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Framed:
+    """A decoded picture as a model wants to see it."""
+
+    image: Image.Image
+    #: Width and height of the whole picture, upright, in pixels.
+    whole: tuple[int, int]
+
+
 def decode(content: bytes | bytearray, view: View, limits: SizeLimits) -> Image.Image:
-    """Return the first frame, upright, on white where it is transparent, RGB, of exactly the view's size.
+    """Return the picture of `framed`."""
+    return framed(content, view, limits).image
+
+
+def framed(content: bytes | bytearray, view: View, limits: SizeLimits) -> Framed:
+    """Return the first frame, upright, on white where it is transparent, RGB, in the view.
 
     Raises:
         ImageNotRecognized, ImageFormatForbidden, ImageTooLarge: what the header tells, before any pixel.
@@ -103,10 +118,12 @@ def decode(content: bytes | bytearray, view: View, limits: SizeLimits) -> Image.
     try:
         with _bombs_are_errors(limits), _opened(content) as image:
             _check_size(image, limits)
+            whole = _upright_size(image)
+            view = settled(view, whole)
             _draft(image, view)
             with _pillow_may_fail():
                 image.load()
-            return _framed(image, view)
+            return Framed(_framed(image, view), whole)
     except MemoryError as error:
         raise ImageUndecodable("decoding the image needs more memory than one image may have") from error
 
@@ -185,26 +202,20 @@ def _orientation(image: Image.Image) -> int:
     return 1
 
 
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    return (height, width) if _orientation(image) in _LYING else (width, height)
+
+
 def _frame_size(view: View, orientation: int) -> tuple[int, int]:
     """Return the view's size as the file's own rows and columns lie."""
     return (view.height, view.width) if orientation in _LYING else (view.width, view.height)
 
 
-def _kept(size: tuple[int, int], frame: tuple[int, int], view: View) -> tuple[float, float, float, float]:
-    """Return the box of the source, in its pixels, that fills the frame."""
-    if view.fit == "stretch":
-        return (0.0, 0.0, *size)
-    scale = min(size[0] / frame[0], size[1] / frame[1]) * view.crop_fraction
-    # Rounding may make a side that fits exactly stick out, which Pillow refuses.
-    width, height = min(frame[0] * scale, size[0]), min(frame[1] * scale, size[1])
-    left, top = (size[0] - width) / 2, (size[1] - height) / 2
-    return left, top, left + width, top + height
-
-
 def _draft(image: Image.Image, view: View) -> None:
     """Have a JPEG decoded at 1/2, 1/4 or 1/8 of its size, where that is still large enough for the view."""
     frame = _frame_size(view, _orientation(image))
-    left, top, right, bottom = _kept(image.size, frame, view)
+    left, top, right, bottom = kept(image.size, frame, view)
     scale = _DRAFT_GAP * frame[0] / (right - left), _DRAFT_GAP * frame[1] / (bottom - top)
     image.draft(None, (math.ceil(image.width * scale[0]), math.ceil(image.height * scale[1])))
 
@@ -214,7 +225,7 @@ def _framed(image: Image.Image, view: View) -> Image.Image:
     # Read only now: the TIFF plugin turns the picture itself while it loads.
     orientation = _orientation(image)
     size = _frame_size(view, orientation)
-    box = _kept(image.size, size, view)
+    box = kept(image.size, size, view)
     frame = _flat(image).resize(size, _RESAMPLE[view.resample], box=box, reducing_gap=_REDUCING_GAP)
     frame = _on_white(frame)
     return frame.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else frame

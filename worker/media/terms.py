@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
+from pathlib import Path
+
+_PROJECT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,3 +32,10 @@ class Terms:
 def read(word: str) -> Terms:
     """Return what `Terms.written` wrote."""
     return Terms(**json.loads(word))
+
+
+def environment() -> dict[str, str]:
+    """Return what a child needs to find its interpreter's parts: not the parent's secrets."""
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONHOME") if name in os.environ}
+    # Each malloc arena, and each thread of OpenBLAS, reserves a part of the address space of the child.
+    return {**kept, "PYTHONPATH": str(_PROJECT), "MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}

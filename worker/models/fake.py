@@ -58,14 +58,14 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 #: The colour of a picture that no batch survives.
 POISON = (255, 0, 254)
 
-_NAMES = tuple(COLOURS)
+NAMES = tuple(COLOURS)
 _RGB = np.array(list(COLOURS.values()), dtype=np.float32)
 _HASHED = 16
 _CELLS = 4
 _CELL_PIXELS = 8
 #: Of squared distance in units of 255: a colour 30 levels away is still named with some certainty.
 _SOFTNESS = 0.02
-_COMMAND = re.compile(r"fake:(fail|memory|exit|hang|nan|(?:sleep|allocate)=(\d+(?:\.\d+)?))")
+_COMMAND = re.compile(r"fake:(fail|memory|exit|hang|nan|(?:sleep|allocate)=\d+(?:\.\d+)?)")
 _CRASHED = 70
 _AN_HOUR_S = 3600.0
 
@@ -98,7 +98,7 @@ class FakeTextEncoder:
 
     @property
     def dim(self) -> int:
-        return len(_NAMES) + _HASHED
+        return len(NAMES) + _HASHED
 
     def warm_up(self) -> None:
         self.encode_texts(["warm up"])
@@ -126,7 +126,7 @@ class FakeImageEncoder:
 
     @property
     def vocabulary(self) -> Sequence[str]:
-        return _NAMES
+        return NAMES
 
     @property
     def view(self) -> View:
@@ -144,7 +144,7 @@ class FakeImageEncoder:
     def encode_images(self, images: Sequence[Pixels]) -> list[ImageFeatures]:
         self._look(images)
         means = [image.reshape(-1, 3).mean(axis=0, dtype=np.float32) for image in images]
-        return [ImageFeatures(pooled=mean / 255, probabilities=_named(mean)) for mean in means]
+        return [ImageFeatures(pooled=mean / 255, probabilities=named(mean)) for mean in means]
 
     def encode_regions(self, images: Sequence[Pixels]) -> list[RegionFeatures]:
         self._look(images)
@@ -152,7 +152,7 @@ class FakeImageEncoder:
             image.reshape(_CELLS, _CELL_PIXELS, _CELLS, _CELL_PIXELS, 3).mean(axis=(1, 3), dtype=np.float32)
             for image in images
         ]
-        return [RegionFeatures(grid=grid / 255, probabilities=_named(grid)) for grid in grids]
+        return [RegionFeatures(grid=grid / 255, probabilities=named(grid)) for grid in grids]
 
     def _look(self, images: Sequence[Pixels]) -> None:
         if any((image == POISON).all() for image in images):
@@ -173,11 +173,11 @@ class FakeJointEncoder:
 
     @property
     def dim(self) -> int:
-        return len(_NAMES) + _HASHED
+        return len(NAMES) + _HASHED
 
     @property
     def vocabulary_vectors(self) -> Vectors:
-        return np.stack([_text_vector(name) for name in _NAMES])
+        return np.stack([text_vector(name) for name in NAMES])
 
     def warm_up(self) -> None:
         self.embed_texts(["warm up"])
@@ -195,9 +195,7 @@ class FakeJointEncoder:
 
     def project_regions(self, features: Sequence[RegionFeatures]) -> list[Vectors]:
         self._pace.spend(len(features))
-        return [
-            unit(one.probabilities.reshape(-1, len(_NAMES)) @ self.vocabulary_vectors) for one in features
-        ]
+        return [unit(one.probabilities.reshape(-1, len(NAMES)) @ self.vocabulary_vectors) for one in features]
 
 
 def load(source: Source) -> Model:
@@ -214,18 +212,19 @@ def _answer(texts: Sequence[str]) -> list[Vector]:
     """Return each text's vector, once its command is obeyed."""
     vectors = []
     for text in texts:
-        command = _COMMAND.search(text)
-        if command:
-            _obey(command[1], command[2])
-        vectors.append(
-            _text_vector(text) * (np.float32(np.nan) if command and command[1] == "nan" else np.float32(1))
-        )
+        command = obey(text)
+        vectors.append(text_vector(text) * (np.float32(np.nan) if command == "nan" else np.float32(1)))
     require_finite(*vectors)
     return vectors
 
 
-def _obey(command: str, number: str | None) -> None:
-    match command.partition("=")[0]:
+def obey(text: str) -> str:
+    """Do what a text commands the device to, and return the command; empty: none."""
+    found = _COMMAND.search(text)
+    if found is None:
+        return ""
+    command, _, number = found[1].partition("=")
+    match command:
         case "fail":
             raise RuntimeError("fake:fail is in this batch")
         case "memory":
@@ -240,21 +239,22 @@ def _obey(command: str, number: str | None) -> None:
         case "allocate":
             # Ones, for the kernel gives no page to zeros that nobody has written.
             np.ones(int(float(number or 0)), dtype=np.uint8)
+    return command
 
 
-def _text_vector(text: str) -> Vector:
+def text_vector(text: str) -> Vector:
     """Return colour words in the first places, every other word hashed and faint in the rest."""
-    vector = np.zeros(len(_NAMES) + _HASHED, dtype=np.float32)
+    vector = np.zeros(len(NAMES) + _HASHED, dtype=np.float32)
     for word in re.findall(r"\w+", text.lower()) or [text]:
         if word in COLOURS:
-            vector[_NAMES.index(word)] += 1.0
+            vector[NAMES.index(word)] += 1.0
         else:
             digest = hashlib.sha256(word.encode(errors="surrogatepass")).digest()
-            vector[len(_NAMES) + digest[0] % _HASHED] += 0.1 if digest[1] % 2 else -0.1
+            vector[len(NAMES) + digest[0] % _HASHED] += 0.1 if digest[1] % 2 else -0.1
     return unit(vector) if vector.any() else unit(np.ones_like(vector))
 
 
-def _named(colours: NDArray[np.float32]) -> NDArray[np.float32]:
+def named(colours: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return over the last axis how well each name fits the colour; sums to 1."""
     distances = (((colours[..., None, :] - _RGB) / 255) ** 2).sum(axis=-1)
     fits = np.exp(-(distances - distances.min(axis=-1, keepdims=True)) / _SOFTNESS)

@@ -18,7 +18,7 @@ import structlog
 from shared.manifests import read_manifest
 from worker.machine import cores
 from worker.models.cache import cache_path, read_checked, write_checked
-from worker.models.registry import load_profile
+from worker.models.registry import load_profile, missing_models
 from worker.models.runtimes.network import Wanted
 from worker.models.runtimes.tuning import chip
 
@@ -30,28 +30,44 @@ _TAIL = 500
 
 
 def rehearse(
-    profile: str, *, device: str, cache_dir: Path, runtime: Wanted = "auto", threads: int | None = None
+    profile: str,
+    *,
+    device: str,
+    cache_dir: Path,
+    manifest: Path | None = None,
+    runtime: Wanted = "auto",
+    threads: int | None = None,
 ) -> None:
     """Fill the cache that `load_profile` with the same arguments will read, unless that was done before.
 
-    It only saves memory: whatever goes wrong in here is logged, and `load_all` does what is left to do.
+    It only saves memory: whatever goes wrong in here is logged, and the loads of the worker do what is left
+    to do. Models that are loaded when a job first needs them are left to that job.
 
     Raises:
         BadConfiguration: as `load_profile`.
     """
     threads = threads or cores()
-    manifest = read_manifest(profile)
-    weighty = any(entry.package is not None for entry in manifest.models.values())
+    read = read_manifest(profile, manifest)
+    missing = missing_models(read)
+    kept = [
+        entry
+        for capability, entry in read.models.items()
+        if entry.residency == "keep" and capability not in missing
+    ]
+    packaged = any(entry.package is not None for entry in kept)
+    # Models of transformers are torch's own, and are run by nothing else.
+    with_torch = any(entry.hub is not None or entry.folder is not None for entry in kept)
     # Elsewhere the worker itself runs torch.
-    if device != "cpu" or runtime not in ("auto", "onnx") or not weighty:
+    if device != "cpu" or runtime not in ("auto", "onnx") or not packaged or with_torch:
         return
     software = [version(name) for name in ("torch", "torchvision", "onnxruntime", "numpy")]
-    inputs = [manifest.model_dump(), runtime, chip(device), threads, software]
+    inputs = [read.model_dump(mode="json"), sorted(missing), runtime, chip(device), threads, software]
     done = cache_path(cache_dir, "rehearsed", inputs)
     if read_checked(done) is None:
-        _LOG.info("first_start", profile=profile, cache_dir=str(cache_dir))
+        _LOG.info("first_start", profile=read.name, cache_dir=str(cache_dir))
         arguments = {"profile": profile, "device": device, "cache_dir": str(cache_dir)}
-        if _ran(arguments | {"runtime": runtime, "threads": threads}):
+        own = {} if manifest is None else {"manifest": str(manifest)}
+        if _ran(arguments | own | {"runtime": runtime, "threads": threads}):
             write_checked(done, b"")
 
 
@@ -61,8 +77,9 @@ def main() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
     )
     arguments: dict[str, Any] = json.loads(sys.argv[1])
-    arguments["cache_dir"] = Path(arguments["cache_dir"])
-    load_profile(**arguments).load_all()
+    for name in {"cache_dir", "manifest"} & set(arguments):
+        arguments[name] = Path(arguments[name])
+    load_profile(**arguments).load_kept()
 
 
 def _ran(arguments: dict[str, Any]) -> bool:

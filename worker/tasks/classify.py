@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shared.errors import UnknownHead
-from shared.schemas.classify import ClassifyInput, ClassifyResult, ScoredLabel
-from worker.models.capabilities import ImageEncoder, ImageFeatures, JointEncoder, RegionFeatures, Vectors
+from shared.schemas.base import ScoredLabel
+from shared.schemas.classify import ClassifyInput, ClassifyResult
+from worker.models.capabilities import (
+    FusionClassifier,
+    FusionRequest,
+    ImageEncoder,
+    ImageFeatures,
+    JointEncoder,
+    RegionFeatures,
+    Vectors,
+)
 from worker.pipeline import Pipeline, Work
 from worker.stages.convert import (
     cells_in_joint_space,
@@ -26,6 +38,8 @@ class Extracted:
     whole: ImageFeatures
     #: For a text to attend over.
     regions: RegionFeatures | None
+    #: For a trained layer to fuse, where the profile has one for such a job.
+    pair: FusionRequest | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +53,7 @@ class Converted:
     text: Vectors
     #: One row per label asked for.
     labels: Vectors
+    pair: FusionRequest | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +64,25 @@ class Fused:
     #: One row.
     seen: Seen
     labels: Vectors
+    #: What the trained layer makes of the pair, over its own vocabulary, shape (V,).
+    trained: NDArray[np.float32] | None
 
 
 def extract(work: Work, task: ClassifyInput) -> Extracted:
     if task.head is not None:
         raise UnknownHead(f"there is no head named {task.head!r}", pointer="/input/head")
     whole = image_features(work, [task.image])[0]
-    regions = region_features(work, [task.image])[0] if _fusion(task) == "attention" else None
-    return Extracted(whole, regions)
+    if task.text is None or task.fusion != "attention":
+        return Extracted(whole, regions=None, pair=None)
+    if task.labels is None and work.has(FusionClassifier):
+        picture = work.images([task.image], work.model(FusionClassifier).view)[0]
+        return Extracted(whole, regions=None, pair=FusionRequest(picture, task.text))
+    return Extracted(whole, regions=region_features(work, [task.image])[0], pair=None)
 
 
 def convert(work: Work, task: ClassifyInput, extracted: Extracted) -> Converted:
-    context = [] if task.text is None or _fusion(task) == "none" else [task.text]
+    alone = _fusion(task) == "none" or extracted.pair is not None
+    context = [] if task.text is None or alone else [task.text]
     return Converted(
         description=in_words(extracted.whole.probabilities, work.model(ImageEncoder).vocabulary),
         seen=whole_in_joint_space(work, extracted.whole)
@@ -68,23 +90,25 @@ def convert(work: Work, task: ClassifyInput, extracted: Extracted) -> Converted:
         else cells_in_joint_space(work, extracted.regions),
         text=texts_in_joint_space(work, context),
         labels=texts_in_joint_space(work, task.labels or []),
+        pair=extracted.pair,
     )
 
 
 def fuse(work: Work, task: ClassifyInput, converted: Converted) -> Fused:
-    seen = converted.seen
-    match _fusion(task):
-        case "attention":
-            seen = attend(converted.text[0], seen)
-        case "mean":
-            seen = average(converted.text[0], seen, work.model(JointEncoder).vocabulary_vectors)
-        case _:
-            pass
-    return Fused(converted.description, seen, converted.labels)
+    seen, trained = converted.seen, None
+    if converted.pair is not None:
+        trained = work.map(FusionClassifier.classify_pairs, [converted.pair])[0]
+    elif _fusion(task) == "attention":
+        seen = attend(converted.text[0], seen)
+    elif _fusion(task) == "mean":
+        seen = average(converted.text[0], seen, work.model(JointEncoder).vocabulary_vectors)
+    return Fused(converted.description, seen, converted.labels, trained)
 
 
 def output(work: Work, task: ClassifyInput, fused: Fused) -> ClassifyResult:
-    if task.labels is None:
+    if fused.trained is not None:
+        ranked = ranking(work.model(FusionClassifier).vocabulary, fused.trained, task.top_k)
+    elif task.labels is None:
         ranked = ranking(work.model(ImageEncoder).vocabulary, fused.seen.probabilities[0], task.top_k)
     else:
         ranked = ranking(task.labels, shares(fused.seen.vectors, fused.labels)[0], task.top_k)

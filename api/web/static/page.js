@@ -10,6 +10,17 @@ const WORDS = {
   labels: ["Labels to choose from", "One per line; none: the model's own vocabulary"],
   fusion: ["How the text weighs in", ""],
   top_k: ["How many labels", ""],
+  question: ["Question", ""],
+  candidates: ["Answers to choose from", "One per line; none: any answer"],
+  prompt: ["Prompt", "What to make, or how the sentence begins"],
+  "style.name": ["Style", "One of the model's own, or give a picture below"],
+  "style.image": ["Style picture", "Any picture, for its manner"],
+  init_image: ["Picture to start from", ""],
+  video: ["Film", "MP4, MOV, WebM, Matroska or AVI"],
+  rules: ["What to watch for", "One per line: name: what it looks like"],
+  sample_fps: ["Frames looked at a second", ""],
+  max_tokens: ["Longest answer, in tokens", ""],
+  max_objects: ["Most objects", ""],
   space: ["Vector space", ""],
   encoding: ["Encoding", ""],
 };
@@ -42,6 +53,9 @@ function fieldKind(name, schema, root) {
   const ref = (node) => (node?.$ref ? root.$defs?.[node.$ref.split("/").pop()] : node) ?? {};
   const isImage = (node) => ref(node).properties?.kind?.const === "image";
   if (isImage(main)) return { kind: "image" };
+  if (ref(main).properties?.kind?.const === "video") return { kind: "video" };
+  if (main.type === "array" && ref(main.items).properties?.text) return { kind: "rules" };
+  if (ref(main).properties && main.$ref) return { kind: "parts", inside: ref(main) };
   if (main.type === "array" && isImage(main.items)) return { kind: "images" };
   if (main.type === "array" && ref(main.items).type === "string") return { kind: "lines" };
   if (main.enum) return { kind: "choice", options: main.enum };
@@ -50,13 +64,27 @@ function fieldKind(name, schema, root) {
   return { kind: "unknown" };
 }
 
+/** Return a schema's fields; those of an object in it stand beside the others, under names with a dot. */
+function fieldsOf(schema, root, before = "") {
+  return Object.entries(schema.properties).flatMap(([name, node]) => {
+    const found = { field: before + name, node, ...fieldKind(name, node, root) };
+    return found.kind === "parts" ? fieldsOf(found.inside, root, `${found.field}.`) : [found];
+  });
+}
+
+/** The picture that is asked for first has the large place at the top; others get a field each. */
+function splitPictures(fields) {
+  const first = fields.find(({ kind }) => kind === "image" || kind === "images");
+  return fields.map((field) => (field.kind === "image" && field !== first ? { ...field, kind: "picture" } : field));
+}
+
 function chooseTask(name) {
   form.task = form.tasks.find((task) => task.name === name);
   const { input_schema: schema, summary, limits } = form.task;
   $("summary").textContent = summary;
   $("photo-limits").textContent =
     `JPEG, PNG, WebP, GIF, BMP or TIFF, up to ${Math.round(limits.file_bytes / 2 ** 20)} MB and ${limits.image_pixels / 1e6} megapixels each`;
-  form.fields = Object.entries(schema.properties).map(([field, node]) => ({ field, node, ...fieldKind(field, node, schema) }));
+  form.fields = splitPictures(fieldsOf(schema, schema));
   const pictures = form.fields.find(({ kind }) => kind === "image" || kind === "images");
   $("photos-field").hidden = !pictures;
   $("picker").multiple = pictures?.kind === "images";
@@ -79,11 +107,13 @@ function control({ field, node, kind, options, min, max }, value, isRequired) {
   const id = `field-${field}`;
   const given = value ?? node.default ?? "";
   let input;
-  if (kind === "lines") input = make("textarea", { id, rows: 3, spellcheck: "true" });
+  if (kind === "video" || kind === "picture") {
+    input = make("input", { id, type: "file", accept: kind === "video" ? "video/*" : "image/*" });
+  } else if (kind === "lines" || kind === "rules") input = make("textarea", { id, rows: 3, spellcheck: "true" });
   else if (kind === "choice") input = make("select", { id }, ...options.map((option) => make("option", { value: option }, option)));
   else if (kind === "number") input = make("input", { id, type: "number", min, max });
   else input = make("input", { id, type: "text", autocomplete: "off" });
-  input.value = Array.isArray(given) ? given.join("\n") : given;
+  if (input.type !== "file") input.value = Array.isArray(given) ? given.join("\n") : given;
   input.dataset.field = field;
   const note = [isRequired ? "" : kind === "lines" || kind === "words" ? "optional" : "", hint].filter(Boolean).join("; ").toLowerCase();
   return make("label", { className: "field", for: id }, make("span", {}, title, note ? make("small", {}, ` (${note})`) : null), input);
@@ -93,6 +123,35 @@ function readFields() {
   return new Map([...document.querySelectorAll("[data-field]")].map((input) => [input.dataset.field, input.value]));
 }
 
+function put(input, field, value) {
+  const path = field.split(".");
+  const last = path.pop();
+  path.reduce((inside, name) => (inside[name] ??= {}), input)[last] = value;
+}
+
+/** Add the files that have fields of their own: a film is stored first, since no submit is as large. */
+async function addFiles(input, body) {
+  for (const { field, kind } of form.fields) {
+    const [file] = (kind === "video" || kind === "picture" ? $(`field-${field}`)?.files : null) ?? [];
+    if (!file) continue;
+    if (kind === "picture") {
+      body.append(`file-${field}`, file);
+      put(input, field, { part: `file-${field}` });
+      continue;
+    }
+    const response = await fetch("/v1/files", { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file });
+    const answer = await response.json();
+    if (!response.ok) return answer;
+    put(input, field, { file: answer.id });
+  }
+  return null;
+}
+
+const rule = (line) => {
+  const [name, ...rest] = line.split(":");
+  return { name: name.trim(), text: (rest.join(":") || name).trim() };
+};
+
 function inputOf() {
   const values = readFields();
   const input = {};
@@ -100,11 +159,13 @@ function inputOf() {
   for (const { field, kind, whole } of form.fields) {
     if (kind === "image" && parts.length) input[field] = { part: parts[0] };
     if (kind === "images") input[field] = parts.map((part) => ({ part }));
-    const value = (values.get(field) ?? "").trim();
+    const value = kind === "video" || kind === "picture" ? "" : (values.get(field) ?? "").trim();
     if (!value) continue;
-    if (kind === "lines") input[field] = value.split("\n").map((line) => line.trim()).filter(Boolean);
-    else if (kind === "number") input[field] = whole ? parseInt(value, 10) : Number(value);
-    else input[field] = value;
+    const lines = value.split("\n").map((line) => line.trim()).filter(Boolean);
+    if (kind === "lines") put(input, field, lines);
+    else if (kind === "rules") put(input, field, lines.map(rule));
+    else if (kind === "number") put(input, field, whole ? parseInt(value, 10) : Number(value));
+    else put(input, field, value);
   }
   return input;
 }
@@ -137,11 +198,13 @@ async function submit(event) {
   const body = new FormData();
   const photos = $("photos-field").hidden ? [] : form.photos.slice();
   const input = inputOf();
-  body.append("request", JSON.stringify({ task: form.task.name, input }));
-  photos.forEach((photo, index) => body.append(`photo-${index + 1}`, photo.file));
   $("go").disabled = true;
   $("faults").hidden = true;
   try {
+    const problem = await addFiles(input, body);
+    if (problem) return showFaults(problem);
+    body.append("request", JSON.stringify({ task: form.task.name, input }));
+    photos.forEach((photo, index) => body.append(`photo-${index + 1}`, photo.file));
     const response = await fetch("/v1/jobs", { method: "POST", body });
     const answer = await response.json();
     if (!response.ok) return showFaults(answer);
@@ -212,7 +275,8 @@ function show(view, job) {
       make("div", { className: "end" },
         isOver || job.status === "canceling" ? null : make("button", { className: "quiet", type: "button", onclick: () => cancel(view, job) }, "Cancel"),
         make("button", { className: "quiet", type: "button", "aria-label": "Close", onclick: () => view.element.remove() }, "Close"))),
-    ...(isOver ? [] : [make("div", { className: job.status === "queued" ? "bar waiting" : "bar" }, fill), make("div", { className: "stage" }, stageOf(job))]),
+    ...(isOver ? [] : [make("div", { className: job.status === "queued" ? "bar waiting" : "bar" }, fill), make("div", { className: "stage" }, stageOf(job)),
+      ...(job.progress.preview ? [make("div", { className: "shots" }, make("img", { src: job.progress.preview, alt: "What it looks like so far" }))] : [])]),
     ...(isOver && job.status === "succeeded" ? [] : [shots(view)]),
     job.error ? make("div", { className: "faults" }, make("p", {}, make("code", {}, job.error.code), ": ", job.error.message)) : "",
     job.status === "succeeded" ? make("div", { className: "result" }, resultOf(job, view.sent)) : "",
@@ -266,6 +330,11 @@ function resultOf(job, sent) {
   if (Array.isArray(result.scores)) body.append(matrix(result, sent));
   else if (Array.isArray(result.labels)) body.append(labels(result, sent));
   else if (Array.isArray(result.text_vectors)) body.append(vectors(result, sent));
+  else if (Array.isArray(result.shots)) body.append(film(result));
+  else if (Array.isArray(result.objects)) body.append(table(["object", "score", "box"], result.objects.map((one) => [one.label, one.score.toFixed(2), one.box.map(Math.round).join(" ")])));
+  else if (Array.isArray(result.tokens)) body.append(tokens(result));
+  else if (Array.isArray(result.evidence)) body.append(labels({ labels: result.evidence, description: result.text }, sent));
+  else if (Array.isArray(result.alternatives)) body.append(labels({ labels: [result, ...result.alternatives].map((one) => ({ label: one.answer, score: one.confidence })) }, sent));
   else body.append(make("pre", {}, clip(JSON.stringify(result, null, 1))));
   for (const artifact of job.artifacts) {
     body.append(artifact.media_type.startsWith("image/")
@@ -273,6 +342,33 @@ function resultOf(job, sent) {
       : make("p", {}, make("a", { href: artifact.href }, artifact.name)));
   }
   return body;
+}
+
+function table(headings, rows) {
+  return make("div", { className: "scroll" }, make("table", { className: "matrix" },
+    make("thead", {}, make("tr", {}, ...headings.map((name) => make("th", { scope: "col" }, name)))),
+    make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell) => make("td", {}, cell)))))));
+}
+
+/** The text's words, each as strong as it weighs. */
+function tokens({ score, tokens: words }) {
+  const most = Math.max(...words.map(({ weight }) => Math.abs(weight)), 1e-6);
+  return make("p", { className: "quote" }, `${score.toFixed(3)}: `, ...words.flatMap(({ token, weight }) => {
+    const word = make("span", { title: weight.toFixed(3) }, token);
+    word.style.opacity = 0.35 + 0.65 * Math.max(0, weight / most);
+    word.style.fontWeight = weight > most / 2 ? 700 : 400;
+    return [word, " "];
+  }));
+}
+
+function film({ shots, events, duration_s: length }) {
+  const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
+  const named = (found) => found.slice(0, 3).map(({ label, score }) => `${label} ${Math.round(score * 100)} %`).join(", ");
+  return make("div", {}, make("p", {}, `${shots.length} shots in ${clock(length)}`),
+    table(["shot", "from", "to", "labels", "caption"], shots.map((shot, index) =>
+      [String(index + 1), clock(shot.start_s), clock(shot.end_s), named(shot.labels), shot.caption ?? ""])),
+    events.length ? table(["event", "from", "to", "score"], events.map((event) =>
+      [event.rule, clock(event.start_s), clock(event.end_s), event.score.toFixed(2)])) : null);
 }
 
 function picture(sent, index) {
@@ -377,8 +473,8 @@ async function start() {
   const { tasks } = await (await fetch("/v1/tasks")).json();
   form.tasks = tasks;
   const preferred = tasks.find(({ name }) => name === "match") ?? tasks[0];
-  $("tasks").replaceChildren(...tasks.map(({ name }) => make("label", {},
-    make("input", { type: "radio", name: "task", value: name, checked: name === preferred.name, onchange: () => chooseTask(name) }), make("span", {}, name))));
+  $("tasks").replaceChildren(...tasks.map(({ name, available, unavailable_because: why }) => make("label", { title: why },
+    make("input", { type: "radio", name: "task", value: name, checked: name === preferred.name, disabled: available === false, onchange: () => chooseTask(name) }), make("span", {}, name))));
   chooseTask(preferred.name);
 }
 

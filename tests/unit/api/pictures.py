@@ -20,3 +20,8 @@ def png(width: int = 3, height: int = 2) -> bytes:
 
 def base64_png(width: int = 3, height: int = 2) -> str:
     return base64.b64encode(png(width, height)).decode()
+
+
+def mp4(length: int = 64) -> bytes:
+    """Return bytes that begin as an MP4 film does."""
+    return struct.pack(">I4s4sI4s", 20, b"ftyp", b"isom", 512, b"isom").ljust(length, b"\0")

@@ -373,12 +373,25 @@ def test_a_running_job_is_cancelling_until_its_worker_stops(api: Api) -> None:
 def test_progress_is_shown_while_the_job_runs(api: Api) -> None:
     job = submitted(api)
     claim = api.claim()
-    progress = Progress(fraction=0.5, stage="convert", message="half")
+    progress = Progress(fraction=0.5, stage="convert", message="half", preview="data:image/jpeg;base64,AA==")
     api.services.store.heartbeat(WORKER, {claim.id: claim.attempt}, {claim.id: progress})
 
     shown = api.client.get(job["links"]["self"]).get_json()["progress"]
 
-    assert shown == {"fraction": 0.5, "stage": "convert", "message": "half"}
+    words = {"fraction": 0.5, "stage": "convert", "message": "half"}
+    assert shown == {**words, "preview": "data:image/jpeg;base64,AA=="}
+    [listed] = api.client.get("/v1/jobs").get_json()["jobs"]
+    assert listed["progress"] == {**words, "preview": None}
+
+
+def test_an_ended_job_has_no_preview(api: Api) -> None:
+    job = submitted(api)
+    claim = api.claim()
+    progress = Progress(fraction=0.5, stage="convert", preview="data:image/jpeg;base64,AA==")
+    api.services.store.heartbeat(WORKER, {claim.id: claim.attempt}, {claim.id: progress})
+    api.services.store.fail(claim, Failure(code="model_failed", message="no"))
+
+    assert api.client.get(job["links"]["self"]).get_json()["progress"]["preview"] is None
 
 
 # --- artifacts

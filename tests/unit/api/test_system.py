@@ -25,6 +25,7 @@ MODEL = {
 WORKER: dict[str, Any] = {
     "host": "box", "pid": 7, "pools": ["default", "gpu"], "slots": 4, "profile": "starter",
     "tasks": ["embed"], "device": "cpu", "memory_bytes": 300_000_000,
+    "missing": {"Captioner": "folder /m is not there"},
     "models": {"ImageEncoder": {"id": "lite0", "revision": "1", "grade": "starter"}},
     "engine": {
         "batches": {"ImageEncoder.encode_images": {1: 3, 8: 2}}, "items": 19, "busy_seconds": 1.5,
@@ -60,6 +61,7 @@ def test_each_worker_is_shown_with_its_models_and_its_work(api: Api) -> None:
     assert (worker["id"], worker["host"], worker["pid"], worker["device"]) == ("w1", "box", 7, "cpu")
     assert (worker["pools"], worker["slots"], worker["profile"]) == (["default", "gpu"], 4, "starter")
     assert (worker["memory_bytes"], worker["models"]) == (300_000_000, [MODEL])
+    assert (worker["tasks"], worker["missing"]) == (["embed"], {"Captioner": "folder /m is not there"})
     assert worker["batches"] == {"ImageEncoder.encode_images": {"1": 3, "8": 2}}
     assert (worker["items"], worker["busy_seconds"], worker["waiting"]) == (19, 1.5, 2)
 

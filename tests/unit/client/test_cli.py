@@ -149,14 +149,12 @@ SYSTEM = {
             "slots": 32,
             "profile": "full",
             "memory_bytes": 1_234_567_890,
-            "engine": {
-                "items": 12_345,
-                "batches": 99,
-                "residency": [
-                    {"capability": "ImageEncoder", "id": "vit", "bytes": 300_000_000, "resident": True},
-                    {"capability": "Generator", "id": "gone", "bytes": 0, "resident": False},
-                ],
-            },
+            "items": 12_345,
+            "batches": {"ImageEncoder.encode_images": {"1": 600, "8": 1_500}},
+            "models": [
+                {"capability": "ImageEncoder", "id": "vit", "bytes": 300_000_000, "resident": True},
+                {"capability": "Generator", "id": "gone", "bytes": 0, "resident": False},
+            ],
             "mood": "new",
         },
         {},
@@ -172,11 +170,17 @@ def test_system_shows_workers_models_and_backlog(run: Run, service: FakeService)
 
     words = " ".join(run("system").stdout.split())
 
-    for part in ("box:7", "cuda:0", "default,gpu-large", "1.23 GB", "12,345", "vit 300 MB"):
+    for part in ("box:7", "cuda:0", "default,gpu-large", "1.23 GB", "12,345", "2,100", "vit 300 MB"):
         assert part in words
     assert "gone" not in words
     assert "queued: default 12" in words
     assert "scaling: default (queued 12, queued_per_slot 0.4)" in words
+
+
+def test_system_shows_which_models_a_worker_lacks(run: Run, service: FakeService) -> None:
+    service.system = {"workers": [{"host": "box", "pid": 7, "missing": {"Captioner": "not pulled"}}]}
+
+    assert "box:7 lacks Captioner: not pulled" in run("system").stdout
 
 
 def test_system_tells_when_nobody_works(run: Run, service: FakeService) -> None:

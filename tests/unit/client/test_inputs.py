@@ -15,6 +15,14 @@ from tests.unit.client.fake_service import CATALOGUE
 TASKS = {entry["name"]: Task.model_validate(entry) for entry in CATALOGUE}
 
 
+def _ref(kind: str) -> dict[str, Any]:
+    names: dict[str, Any] = {name: {"type": "string"} for name in ("file", "data", "part")}
+    return {"type": "object", "properties": {**names, "kind": {"const": kind}}}
+
+
+_STYLE = {"name": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "image": {"$ref": "#/$defs/Ref"}}
+
+
 @pytest.mark.parametrize(
     ("task", "images", "texts", "fields"),
     [
@@ -75,8 +83,51 @@ def test_a_setting_that_cannot_be_read_is_refused(word: str) -> None:
 
 def test_every_task_of_the_house_has_places_for_its_example() -> None:
     from shared.schemas import catalogue
+    from shared.schemas.base import FileRef, walk
 
     for name, schema in catalogue().items():
         task = Task(name=name, input_schema=schema.input.model_json_schema())
-        wanted = {key for key, value in schema.example.items() if "part" in str(value)}
-        assert set(Places.of(task).fill([b"picture"], [])) <= wanted
+        refs = [
+            (path[0], ref.kind)
+            for path, ref in walk(schema.input.model_validate(dict(schema.example)))
+            if isinstance(ref, FileRef)
+        ]
+        images = [b"picture" for _, kind in refs if kind == "image"][:1]
+        videos = [b"film" for _, kind in refs if kind == "video"]
+        filled = Places.of(task).fill(images, [], videos)
+        assert set(filled) == {field for field, _ in refs if field in filled}
+        assert len(filled) >= bool(images) + bool(videos)
+
+
+STYLIZE = Task(
+    name="stylize",
+    input_schema={
+        "$defs": {"Ref": _ref("image"), "Style": {"type": "object", "properties": _STYLE}},
+        "properties": {"image": {"$ref": "#/$defs/Ref"}, "style": {"$ref": "#/$defs/Style"}},
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "style"),
+    [
+        (["style.name=mosaic"], {"name": "mosaic"}),
+        (["style.image=a.jpg"], {"image": Path("a.jpg")}),
+        (['style={"name": "mosaic"}'], {"name": "mosaic"}),
+    ],
+)
+def test_a_dot_leads_into_an_object(words: list[str], style: dict[str, Any]) -> None:
+    assert parse_settings(STYLIZE, words) == {"style": style}
+
+
+def test_an_object_given_as_a_word_is_answered_with_its_parts() -> None:
+    with pytest.raises(RequestRefused, match=r"--set style\.name=\.\.\. or --set style\.image="):
+        parse_settings(STYLIZE, ["style=mosaic"])
+
+
+def test_a_picture_is_not_put_where_a_film_is_wanted() -> None:
+    video = Task(name="video", input_schema={"properties": {"film": _ref("video"), "cover": _ref("image")}})
+
+    assert Places.of(video).fill([b"picture"], [], [b"film"]) == {"film": b"film", "cover": b"picture"}
+    with pytest.raises(RequestRefused, match="no place for --video"):
+        Places.of(STYLIZE).fill([], [], [b"film"])

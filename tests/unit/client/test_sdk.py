@@ -179,7 +179,28 @@ def test_upload_returns_the_stored_file(client: Client, service: FakeService) ->
     service.script = [httpx.Response(201, json={"id": "ab" * 32, "media_type": "image/png", "bytes": 3})]
 
     assert client.upload(b"png").id == "ab" * 32
-    assert service.parts() == {"file": b"png"}
+    [request] = service.requests
+    assert (request.content, request.headers["content-type"]) == (b"png", "application/octet-stream")
+
+
+def test_a_large_file_is_stored_first_and_read_in_pieces(
+    client: Client, service: FakeService, tmp_path: Path
+) -> None:
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"0123456789" * 900_000)
+    stored = httpx.Response(201, json={"id": "ab" * 32, "media_type": "video/mp4", "bytes": 9_000_000})
+    # The first try meets a service that is not there yet: the file is read anew.
+    service.script = [httpx.ConnectError("not yet"), stored]
+
+    client.submit("video", {"video": film, "rules": [{"name": "a"}]})
+
+    [first, upload, submit] = service.requests
+    assert upload.content == first.content == film.read_bytes()
+    assert upload.headers["content-length"] == "9000000"
+    assert "transfer-encoding" not in upload.headers
+    assert upload.headers["content-type"] == "video/mp4"
+    assert service.body()["input"] == {"video": {"file": "ab" * 32}, "rules": [{"name": "a"}]}
+    assert submit.url.path == "/v1/jobs"
 
 
 def test_health_counts_the_ready_workers(client: Client, service: FakeService) -> None:

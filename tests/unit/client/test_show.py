@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from client.models import Job
-from client.show import job_view, jobs_view, milliseconds, models_of, result_in_words
+from client.models import Job, Task
+from client.show import job_view, jobs_view, milliseconds, models_of, result_in_words, tasks_view
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MATCH = {"scores": [[0.9, 0.1], [0.2, 0.8]], "best_texts": [0, 1], "best_images": [0, 1]}
@@ -54,6 +54,18 @@ def test_vectors_are_shown_by_their_size() -> None:
 
 def test_an_unknown_result_is_shown_as_it_is() -> None:
     assert '"answer": 42' in shown(job_view(job({"answer": 42})))
+
+
+def test_a_task_without_its_models_says_why() -> None:
+    grades = ({"grade": "starter"}, {"grade": "full"})
+    here = Task(name="embed", models=grades)
+    gone = Task(name="caption", available=False, unavailable_because="Captioner: not pulled", models=grades)
+
+    first, second = (shown(tasks_view([task])) for task in (here, gone))
+
+    assert "full, starter" in first
+    assert "unavailable: Captioner: not pulled" in second
+    assert "starter" not in second
 
 
 @pytest.mark.parametrize(

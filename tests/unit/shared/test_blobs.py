@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shared.blobs import BlobStore
-from shared.errors import BlobsUnavailable, BodyTooLarge, NotFound
+from shared.errors import BlobsUnavailable, FileTooLarge, NotFound
 from shared.jobs import FileId
 
 CONTENT = b"a picture" * 1000
@@ -99,7 +99,7 @@ def test_equal_content_is_stored_once(tmp_path: Path) -> None:
 
 def test_a_stream_over_the_limit_leaves_nothing_behind(tmp_path: Path) -> None:
     blobs = BlobStore(tmp_path.as_uri())
-    with pytest.raises(BodyTooLarge, match="8,999 bytes"):
+    with pytest.raises(FileTooLarge, match="8,999 bytes"):
         blobs.put_stream(io.BytesIO(CONTENT), limit=len(CONTENT) - 1)
     assert files_under(tmp_path) == []
 

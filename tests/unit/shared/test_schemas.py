@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from shared import schemas
 from shared.schemas import catalogue
-from shared.schemas.base import ImageRef, TaskInput, TaskSchema, Text, check_limits, walk
+from shared.schemas.base import FileRef, ImageRef, TaskInput, TaskSchema, Text, check_limits, walk
 from shared.settings import Limits
 
 SHA256 = "a" * 64
@@ -48,11 +48,11 @@ def test_the_example_is_a_valid_input(schema: TaskSchema) -> None:
     schema.input.model_validate(dict(schema.example))
 
 
-def test_the_examples_pictures_are_parts(schema: TaskSchema) -> None:
+def test_the_examples_files_are_parts(schema: TaskSchema) -> None:
     example = schema.input.model_validate(dict(schema.example))
 
-    refs = [value for _, value in walk(example) if isinstance(value, ImageRef)]
-    assert refs
+    refs = [value for _, value in walk(example) if isinstance(value, FileRef)]
+    assert refs or schema.needs == ("Generator",)
     assert all(ref.part for ref in refs)
 
 

@@ -23,6 +23,7 @@ from shared.store import JobStore
 from worker.engine import BatchLimits, Engine
 from worker.heartbeat import Heartbeat
 from worker.media import Decoder
+from worker.media.films import Films
 from worker.models.registry import load_profile
 from worker.pipeline import Pipeline, Work
 from worker.runner import Runner
@@ -126,6 +127,7 @@ def kernel(database: Database, tmp_path: Path) -> Iterator[Kernel]:
             blobs=blobs,
             engine=engine,
             decoder=Decoder(children=1, memory_bytes=2**30, seconds=10, limits=Limits()),
+            films=Films(children=1, memory_bytes=2**31, cpu_seconds=60, silence_s=20, limits=Limits()),
             heartbeat=heartbeat,
             readers=readers,
             schemas=schemas,

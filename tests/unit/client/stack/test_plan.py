@@ -11,7 +11,13 @@ from client.stack.plan import Plan, make_plan
 
 @pytest.fixture(autouse=True)
 def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OMP_NUM_THREADS", "ICONOTEXT_DEVICE", "ICONOTEXT_POOLS", "ICONOTEXT_API_THREADS"):
+    for name in (
+        "OMP_NUM_THREADS",
+        "ICONOTEXT_DEVICE",
+        "ICONOTEXT_POOLS",
+        "ICONOTEXT_API_THREADS",
+        "ICONOTEXT_MANIFEST",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("client.stack.plan.cores", lambda: 9)
 
@@ -53,6 +59,17 @@ def test_the_pools_reach_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setenv("ICONOTEXT_POOLS", "cpu")
     assert environment(plan(tmp_path))["ICONOTEXT_POOLS"] == "cpu"
+
+
+def test_a_manifest_of_ones_own_reaches_all_processes_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    told = environment(plan(tmp_path, manifest=Path("own.toml")))
+
+    assert told["ICONOTEXT_MANIFEST"] == str(tmp_path / "own.toml")
+    assert "ICONOTEXT_MANIFEST" not in environment(plan(tmp_path))
 
 
 def test_the_api_has_the_threads_that_the_environment_says(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shared.jobs import Priority
 from shared.schemas.base import Words
 from worker.engine import BatchLimits, Ticket
 from worker.engine.batching import Lanes
@@ -17,9 +18,13 @@ from worker.engine.requests import Request
 
 
 def request(
-    *items: Any, alone: bool = False, operation: str = "Model.run", best_batch: int | None = None
+    *items: Any,
+    alone: bool = False,
+    operation: str = "Model.run",
+    best_batch: int | None = None,
+    priority: Priority = Priority.NORMAL,
 ) -> Request:
-    return Request(operation, items, Ticket(alone=alone), best_batch=best_batch)
+    return Request(operation, items, Ticket(alone=alone, priority=priority), best_batch=best_batch)
 
 
 def lanes(**limits: Any) -> Lanes:
@@ -324,3 +329,39 @@ def test_what_has_left_a_lane_fills_no_later_batch() -> None:
     assert len(leave(waiting)) == 4
     assert waiting.waiting == 2
     assert waiting.next(0.0, company=True) == pytest.approx(10.0)
+
+
+def test_a_step_of_high_priority_overtakes_one_of_low_that_came_first() -> None:
+    waiting = lanes()
+    waiting.add(request("low", operation="Generator.advance", priority=Priority.LOW), 0.0)
+    waiting.add(request("normal", operation="Model.embed"), 0.1)
+    waiting.add(request("high", operation="Stylizer.advance", priority=Priority.HIGH), 0.2)
+
+    assert [leave(waiting, 0.3) for _ in range(3)] == [["high"], ["normal"], ["low"]]
+
+
+def test_a_step_of_low_priority_is_served_in_the_end() -> None:
+    waiting = lanes()
+    waiting.add(request("low", operation="Generator.advance", priority=Priority.LOW), 0.0)
+    served = []
+    for tenth in range(40):
+        now = tenth / 10
+        waiting.add(request(tenth, operation="Stylizer.advance", priority=Priority.HIGH), now)
+        served.append(leave(waiting, now))
+
+    assert 15 <= served.index(["low"]) <= 25
+
+
+def test_in_one_lane_the_more_urgent_job_leaves_first() -> None:
+    waiting = lanes(max_items=2)
+    waiting.add(request(3, priority=Priority.LOW), 0.0)
+    waiting.add(request(2), 0.1)
+    waiting.add(request(1, priority=Priority.HIGH), 0.2)
+
+    assert leave(waiting, 0.3)[0] == 1
+
+
+def test_requests_that_name_other_numbers_of_texts_share_a_batch() -> None:
+    picture = np.zeros((8, 8, 3), np.uint8)
+    assert bucket((picture, "a", ("cat", "dog"))) == bucket((picture, "b", ()))
+    assert bucket((picture, "a", None)) != bucket((picture, "a", "b"))

@@ -155,6 +155,57 @@ def test_preloading_loads_what_is_kept_and_what_that_is_over(memory: Memory) -> 
     assert resident(residency) == ["Below", "Kept"]
 
 
+def test_a_kept_model_that_is_broken_is_missing_with_what_is_over_it(memory: Memory) -> None:
+    memory.loader("Broken", 10, keep=True).failures = [ModelUnavailable("another sha256")]
+    memory.loader("Above", 1, "Broken")
+    memory.loader("Well", 10, keep=True)
+    residency = memory.residency()
+
+    missing = residency.preload()
+
+    assert missing == {"Broken": "another sha256", "Above": "it is built over Broken, which is missing"}
+    assert resident(residency) == ["Well"]
+    assert not residency.knows("Broken")
+    with pytest.raises(ModelUnavailable, match="this worker has no Broken: another sha256"):
+        use(residency, "Broken")
+
+
+def test_a_kept_model_that_fails_in_another_way_stops_the_start(memory: Memory) -> None:
+    memory.loader("Broken", 10, keep=True).failures = [ZeroDivisionError()]
+
+    with pytest.raises(ZeroDivisionError):
+        memory.residency().preload()
+
+
+def test_why_a_model_was_missing_from_the_beginning_is_said_whenever_it_is_asked_for(memory: Memory) -> None:
+    memory.loader("A", 1)
+    residency = Residency(
+        memory.loaders, budget_bytes=None, resident_bytes=memory.used, missing={"B": "no such folder"}
+    )
+
+    assert residency.preload() == {"B": "no such folder"}
+    with pytest.raises(ModelUnavailable, match="this worker has no B: no such folder"):
+        use(residency, "B")
+
+
+def test_room_is_made_for_what_a_first_load_is_expected_to_take(memory: Memory) -> None:
+    for name in "AB":
+        memory.loader(name, 10)
+    residency = Residency(
+        memory.loaders, budget_bytes=15, resident_bytes=memory.used, expected_bytes={"B": 10}
+    )
+    use(residency, "A")
+    memory.loaders["B"].gate.clear()
+    with ThreadPoolExecutor(1) as threads:
+        loading = threads.submit(use, residency, "B")
+        eventually(lambda: len(memory.loading) == 2)
+        while_it_loads = resident(residency)
+        memory.loaders["B"].gate.set()
+        loading.result(DEADLINE_S)
+
+    assert while_it_loads == []
+
+
 def test_a_model_gets_those_that_it_is_over(memory: Memory) -> None:
     memory.loader("Below", 10)
     memory.loader("Above", 1, "Below")

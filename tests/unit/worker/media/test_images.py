@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import ExifTags, Image, ImageFile
 
 from shared.errors import (
     ImageCorrupt,
@@ -393,3 +393,47 @@ def test_decoding_leaves_pillow_as_it_was() -> None:
     before = Image.MAX_IMAGE_PIXELS
     decoded(encoded(corner(), "PNG"), limits=Limits(image_pixels=1000))
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((400, 200), (64, 32)),
+        ((200, 400), (32, 64)),
+        ((40, 20), (40, 20)),
+        ((64, 64), (64, 64)),
+        ((3000, 1), (64, 1)),
+        ((1, 1), (1, 1)),
+    ],
+)
+def test_inside_a_picture_keeps_its_shape_and_is_never_enlarged(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", size, "red").save(content, "PNG")
+    view = View(width=64, height=64, fit="inside")
+
+    framed = images.framed(content.getvalue(), view, Limits())
+
+    assert (framed.image.size, framed.whole) == (expected, size)
+
+
+def test_inside_a_small_picture_keeps_each_pixel() -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(noise).save(content, "PNG")
+
+    framed = images.framed(content.getvalue(), View(width=64, height=64, fit="inside"), Limits())
+
+    assert (np.asarray(framed.image) == noise).all()
+
+
+def test_a_lying_picture_is_measured_upright() -> None:
+    content = io.BytesIO()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (400, 200), "red").save(content, "JPEG", exif=exif)
+
+    framed = images.framed(content.getvalue(), View(width=64, height=64, fit="inside"), Limits())
+
+    assert (framed.image.size, framed.whole) == ((32, 64), (200, 400))

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import CLIPImageProcessor, CLIPModel
 
-from shared.errors import BadConfiguration, ModelFailed
+from shared.errors import BadConfiguration, ModelFailed, ModelUnavailable
 from worker.engine.items import bucket, is_padded
 from worker.models import clip, clip_seeded
 from worker.models.capabilities import CAPABILITIES, ImageEncoder, JointEncoder, ModelCard, TextEncoder
@@ -77,8 +77,8 @@ def plain(encoder: Clip, config: Any) -> CLIPModel:
     return model
 
 
-def source(folder: Path = Path(), **given: Any) -> Source:
-    place = Place(device="cpu", threads=1, cache_dir=folder)
+def source(cache: Path = Path(), **given: Any) -> Source:
+    place = Place(device="cpu", threads=1, cache_dir=cache)
     return Source(
         **{"capability": "ImageEncoder", "card": CARD, "weights": None, "over": {}, "place": place, **given}
     )
@@ -248,13 +248,23 @@ def test_a_saved_checkpoint_is_loaded_as_it_was_saved(
     assert not np.allclose(found.encode_images(grey)[0].pooled, encoder.encode_images(grey)[0].pooled)
 
 
+def test_a_checkpoint_of_a_folder_is_loaded_as_that_of_its_weights(
+    tmp_path: Path, encoder: Clip, config: Any, tokenizer: Any
+) -> None:
+    checkpoint(tmp_path, encoder, config, tokenizer)
+    found = clip.load(source(folder=tmp_path, dtype="bfloat16"))
+    assert found.card.dtype == "bfloat16"
+    cosines = (np.stack(found.embed_texts(TEXTS)) * np.stack(encoder.embed_texts(TEXTS))).sum(axis=-1)
+    assert cosines.min() > 0.999
+
+
 def test_a_checkpoint_with_a_weight_too_few_is_refused(
     tmp_path: Path, encoder: Clip, config: Any, tokenizer: Any
 ) -> None:
     saved = checkpoint(tmp_path, encoder, config, tokenizer)
     state = {"logit_scale": torch.tensor(1.0)}
     save_file(state, tmp_path / "model.safetensors")
-    with pytest.raises(RuntimeError, match="Missing key"):
+    with pytest.raises(ModelUnavailable, match="missing"):
         clip.load(saved)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -13,9 +14,10 @@ import torch
 
 from shared.errors import ModelOutOfMemory, ModelUnavailable
 from worker.engine import BatchLimits, Engine, Ticket
-from worker.models import clip, clip_seeded
+from worker.models import clip, clip_seeded, preprocessing
 from worker.models.capabilities import ImageEncoder, JointEncoder, Pixels
 from worker.models.clip import Clip
+from worker.models.runtimes import sizes
 
 TINY: dict[str, Any] = {
     "text": {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
@@ -96,8 +98,10 @@ class Copies:
 
 
 @pytest.fixture
-def copies(encoder: Clip, monkeypatch: pytest.MonkeyPatch) -> Copies:
-    return Copies(monkeypatch, encoder)
+def copies(encoder: Clip, monkeypatch: pytest.MonkeyPatch) -> Iterator[Copies]:
+    yield Copies(monkeypatch, encoder)
+    # What stayed on the CPU is remembered as the GPU's.
+    preprocessing._scale.cache_clear()
 
 
 @pytest.fixture
@@ -192,38 +196,14 @@ def test_warming_up_on_a_gpu_measures_each_operation_once(
 ) -> None:
     asked: list[tuple[str, int]] = []
 
-    def measured(operation: str, batch: list[Any]) -> float:
-        asked.append((operation, len(batch)))
+    def measured(operation: Any, batch: list[Any]) -> float:
+        asked.append((operation.__name__, len(batch)))
         return 1.0
 
-    monkeypatch.setattr(encoder, "_seconds", measured)
+    monkeypatch.setattr(sizes, "seconds", measured)
     monkeypatch.setattr(encoder, "_batch_limits", {})
     encoder.warm_up()
     encoder.warm_up()
-    operations = ("encode_images", "encode_regions", "encode_texts", "embed_texts")
+    operations = ("encode_images", "encode_regions", "embed_texts", "encode_texts")
     assert asked == [(operation, size) for operation in operations for size in (16, 32, 64, 128, 256)]
     assert encoder.batch_limits == dict.fromkeys(operations, 256)
-
-
-def test_the_best_batch_size_is_the_smallest_that_is_nearly_fastest(
-    encoder: Clip, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seconds = {16: 16 / 100, 32: 32 / 180, 64: 64 / 196, 128: 128 / 200}
-
-    def measured(_operation: str, batch: list[Any]) -> float:
-        if len(batch) > 128:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return seconds[len(batch)]
-
-    monkeypatch.setattr(encoder, "_seconds", measured)
-    assert encoder._best_size("encode_images", None) == 64
-
-
-def test_where_not_even_the_smallest_size_fits_batches_are_single(
-    encoder: Clip, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refused(_operation: str, _batch: list[Any]) -> float:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    monkeypatch.setattr(encoder, "_seconds", refused)
-    assert encoder._best_size("encode_images", None) == 1

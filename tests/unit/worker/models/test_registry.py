@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from safetensors.numpy import save_file
 from structlog.testing import capture_logs
 
 from shared.errors import BadConfiguration, ModelUnavailable
+from shared.manifests import read_manifest
 from worker.models.fake import FakeTextEncoder
 from worker.models.registry import Profile, load_profile
+from worker.models.sources import Source
 
 ENTRY = """
 [models.TextEncoder]
@@ -54,7 +57,7 @@ def test_options_reach_the_backend(manifest: Path) -> None:
 def test_a_loading_says_what_it_is_and_what_it_needs(tmp_path: Path) -> None:
     loadings = load_profile("fake", device="cpu", cache_dir=tmp_path).loadings
 
-    assert list(loadings) == ["TextEncoder", "ImageEncoder", "JointEncoder"]
+    assert list(loadings) == list(read_manifest("fake").models)
     assert loadings["JointEncoder"].over == ("TextEncoder", "ImageEncoder")
     assert loadings["TextEncoder"].name == "iconotext/fake-text"
     assert all(loading.keep for loading in loadings.values())
@@ -131,6 +134,61 @@ def test_a_package_that_is_not_installed_is_named(manifest: Path) -> None:
     with_weights(manifest, "not_installed_at_all", "0" * 64)
 
     with pytest.raises(ModelUnavailable, match="not_installed_at_all is not installed"):
+        load(manifest)
+
+
+def test_a_missing_package_is_told_before_anything_loads(manifest: Path) -> None:
+    with_weights(manifest, "not_installed_at_all", "0" * 64)
+
+    found = profile(manifest)
+
+    assert "not_installed_at_all is not installed" in found.missing["TextEncoder"]
+    assert (list(found.loadings), found.available) == (["TextEncoder"], {})
+
+
+def test_what_is_built_over_a_missing_model_is_missing_too(manifest: Path) -> None:
+    manifest.write_text('extends = "fake"\n[models.ImageEncoder]\nfolder = "none"')
+
+    found = profile(manifest)
+
+    assert found.missing["JointEncoder"] == "it is built over ImageEncoder, which is missing"
+    assert not {"ImageEncoder", "JointEncoder"} & set(found.available)
+
+
+def test_the_models_kept_and_here_are_loaded_over_those_below_them(manifest: Path) -> None:
+    lazy = "".join(f'[models.{name}]\nresidency = "lazy"\n' for name in ("TextEncoder", "Generator"))
+    manifest.write_text(f'extends = "fake"\n{lazy}[models.Captioner]\nfolder = "none"')
+
+    loaded = profile(manifest).load_kept()
+
+    assert {"TextEncoder", "JointEncoder"} <= set(loaded)
+    assert not {"Captioner", "Generator"} & set(loaded)
+
+
+def test_a_folder_reaches_the_backend_with_the_hash_of_what_it_holds(manifest: Path) -> None:
+    folder = manifest.parent / "weights"
+    folder.mkdir()
+    save_file({}, folder / "model.safetensors")
+    manifest.write_text(f'summary = "x"{ENTRY}folder = "weights"\ndtype = "float16"')
+
+    found = profile(manifest)
+
+    card = found.load_all()["TextEncoder"].card
+    assert card.revision == found.identities["TextEncoder"]["revision"]
+    assert card.revision.startswith("sha256:")
+    assert card.dtype == "float16"
+
+
+def test_files_that_a_backend_cannot_read_are_named_with_their_source(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Source) -> None:
+        raise OSError("no tokenizer in it")
+
+    monkeypatch.setattr(importlib.import_module("worker.models.fake"), "load", fail)
+    manifest.write_text('summary = "mine"' + ENTRY)
+
+    with pytest.raises(ModelUnavailable, match="a/b cannot be loaded: no tokenizer in it"):
         load(manifest)
 
 

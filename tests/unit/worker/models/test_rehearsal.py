@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.numpy import save_file
 from structlog.testing import capture_logs
 
 from worker.models import rehearsal
@@ -58,6 +59,33 @@ def test_one_that_failed_is_tried_again(tmp_path: Path, child: Child) -> None:
         rehearse("starter", device="cpu", cache_dir=tmp_path)
 
     assert len(child.asked) == 2
+
+
+def test_an_operators_manifest_is_rehearsed_with_what_is_here(tmp_path: Path, child: Child) -> None:
+    manifest = tmp_path / "own.toml"
+    manifest.write_text('extends = "starter"\n[models.TextEncoder]\nfolder = "none"')
+    rehearse("starter", device="cpu", cache_dir=tmp_path, manifest=manifest)
+
+    (asked,) = child.asked
+    assert asked["manifest"] == str(manifest)
+
+
+def test_beside_a_model_that_is_torchs_own_there_is_none(tmp_path: Path, child: Child) -> None:
+    (tmp_path / "texts").mkdir()
+    save_file({}, tmp_path / "texts" / "model.safetensors")
+    manifest = tmp_path / "own.toml"
+    manifest.write_text('extends = "starter"\n[models.TextEncoder]\nfolder = "texts"')
+    rehearse("starter", device="cpu", cache_dir=tmp_path, manifest=manifest)
+
+    assert child.asked == []
+
+
+def test_with_no_weights_here_there_is_none(tmp_path: Path, child: Child) -> None:
+    manifest = tmp_path / "own.toml"
+    manifest.write_text('extends = "fake"\n[models.TextEncoder]\nfolder = "none"')
+    rehearse("fake", device="cpu", cache_dir=tmp_path, manifest=manifest)
+
+    assert child.asked == []
 
 
 @pytest.mark.parametrize(

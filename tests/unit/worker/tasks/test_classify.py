@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Mapping
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,28 @@ import pytest
 from shared.errors import UnknownHead
 from shared.schemas.classify import ClassifyInput, ClassifyResult
 from tests.direct import DirectWork, loaded, plain, png, run
+from worker.models.capabilities import Model
 from worker.models.fake import COLOURS
 from worker.tasks import classify as task
 from worker.tasks.classify import PIPELINE
 
 
-@pytest.fixture
-def work() -> DirectWork:
+def working(models: Mapping[str, Model]) -> DirectWork:
     halves = plain(COLOURS["red"])
     halves[:, 16:] = COLOURS["blue"]
-    return DirectWork(loaded("fake"), {"red": png(plain(COLOURS["red"])), "halves": png(halves)})
+    return DirectWork(models, {"red": png(plain(COLOURS["red"])), "halves": png(halves)})
+
+
+@pytest.fixture
+def work() -> DirectWork:
+    """A profile without a trained fusion."""
+    return working({name: model for name, model in loaded("fake").items() if name != "FusionClassifier"})
+
+
+@pytest.fixture
+def trained() -> DirectWork:
+    """A profile that has one."""
+    return working(loaded("fake"))
 
 
 def classify(work: DirectWork, picture: str = "halves", **fields: Any) -> ClassifyResult:
@@ -74,8 +87,10 @@ def test_without_fusion_the_text_changes_nothing(work: DirectWork, labels: list[
 
 
 @pytest.mark.parametrize("fusion", ["attention", "mean", "none"])
-def test_scores_are_shares_best_first(work: DirectWork, fusion: str) -> None:
-    result = classify(work, text="red", fusion=fusion, labels=["red", "blue", "a tree"])
+@pytest.mark.parametrize("profile", ["work", "trained"])
+def test_scores_are_shares_best_first(profile: str, fusion: str, request: pytest.FixtureRequest) -> None:
+    work = request.getfixturevalue(profile)
+    result = classify(work, text="red", fusion=fusion, top_k=100)
     scores = [label.score for label in result.labels]
 
     assert scores == sorted(scores, reverse=True)
@@ -92,6 +107,27 @@ def test_regions_are_looked_at_only_when_a_text_asks(work: DirectWork) -> None:
     classify(work, text="red", fusion="mean")
 
     assert "ImageEncoder.encode_regions" not in work.calls
+
+
+def test_a_trained_fusion_answers_in_its_own_words(trained: DirectWork) -> None:
+    result = classify(trained, "red", text="green", top_k=2)
+
+    assert trained.calls.count("FusionClassifier.classify_pairs") == 1
+    assert "ImageEncoder.encode_regions" not in trained.calls
+    assert {label.label for label in result.labels} == {"red", "green"}
+    assert result.description == "a photo of a red"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"text": "red", "labels": ["red", "blue"]}, {"text": "red", "fusion": "mean"}],
+    ids=["no text", "labels", "another fusion"],
+)
+def test_a_trained_fusion_is_not_asked_what_it_never_learned(
+    work: DirectWork, trained: DirectWork, fields: dict[str, Any]
+) -> None:
+    assert classify(trained, **fields) == classify(work, **fields)
+    assert "FusionClassifier.classify_pairs" not in trained.calls
 
 
 def test_a_head_that_nobody_made_is_unknown(work: DirectWork) -> None:

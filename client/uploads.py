@@ -1,0 +1,74 @@
+"""Files that are too large to travel inside a submit: stored first, then named in it."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from client.answers import read
+from client.errors import RequestRefused
+from client.models import File
+from client.transport import Transport
+
+#: From here on a file is stored first. The service takes images of 20 MB, and bodies of 32.
+_LARGE_BYTES = 8 * 2**20
+_CHUNK_BYTES = 2**18
+_UNKNOWN = "application/octet-stream"
+
+
+class Uploads:
+    """Stores files at one service."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def send(self, content: Path | bytes) -> File:
+        """Store a file and return it; a path is read piece by piece.
+
+        Raises:
+            RequestRefused: the path cannot be read, or the service does not take the file.
+        """
+        if isinstance(content, bytes):
+            return self._send(content, len(content), _UNKNOWN)
+        size = _size_of(content)
+        media_type = mimetypes.guess_type(content.name)[0] or _UNKNOWN
+        known = media_type.startswith(("image/", "video/"))
+        return self._send(_Pieces(content), size, media_type if known else _UNKNOWN)
+
+    def lifted(self, value: Any) -> Any:
+        """Return an input, each path to a large file in it replaced by the stored file."""
+        if isinstance(value, Path):
+            return self.send(value) if _size_of(value) > _LARGE_BYTES else value
+        if isinstance(value, Mapping):
+            return {name: self.lifted(member) for name, member in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.lifted(member) for member in value]
+        return value
+
+    def _send(self, content: bytes | _Pieces, size: int, media_type: str) -> File:
+        answer = self._transport.request(
+            "POST", "/v1/files", headers={"Content-Length": str(size)}, body=(content, media_type)
+        )
+        return read(File, answer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """A file's content, from its beginning each time that it is asked for."""
+
+    path: Path
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self.path.open("rb") as source:
+            while piece := source.read(_CHUNK_BYTES):
+                yield piece
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise RequestRefused(f"cannot read {path}: {error.strerror}", code="unreadable_file") from error
