@@ -32,7 +32,7 @@ from worker.models.networks.torchvision_cnn import vgg16_features
 from worker.models.placing import card_at
 from worker.models.sources import Source
 
-#: Chosen by eye among 0.3, 1 and 3, with ImageNet's VGG16, on photographs in the manner of painted waves:
+#: Chosen by eye among 0.3, 1 and 3, with ImageNet's VGG16, on one photograph in the manner of painted waves:
 #: after 80 steps at 224 pixels 0.3 hardly shows; with 3 the manner is plain, and what is shown still known.
 _STYLE = 3.0
 _VARIATION = 0.1

@@ -7,6 +7,8 @@ from worker.pipeline import Work
 
 #: Previews of one painting: each costs a call on the device, and a picture small enough to store.
 _PREVIEWS = 20
+#: But nobody waits for the next one through more steps than these.
+_LONGEST_PAUSE = 10
 #: A painting of fewer steps is over before anyone looks.
 _FEWEST_STEPS_TO_PREVIEW = 8
 
@@ -50,4 +52,5 @@ def _rendered(work: Work, painter: type[Stylizer | Generator], canvas: Canvas) -
 
 def _is_shown(step: int, steps: int) -> bool:
     """Return whether others are to see what this step leaves; the last one leaves the picture itself."""
-    return steps >= _FEWEST_STEPS_TO_PREVIEW and step < steps and step % max(1, round(steps / _PREVIEWS)) == 0
+    pause = min(max(1, round(steps / _PREVIEWS)), _LONGEST_PAUSE)
+    return steps >= _FEWEST_STEPS_TO_PREVIEW and step < steps and step % pause == 0

@@ -81,8 +81,10 @@ def test_a_style_is_painted_as_a_text_is(work: DirectWork) -> None:
     np.testing.assert_array_equal(pixels, plain(COLOURS["blue"]))
 
 
-@pytest.mark.parametrize(("steps", "shown"), [(4, 0), (10, 9), (40, 19), (100, 19), (1000, 19)])
-def test_previews_are_few_and_none_is_of_the_last_step(work: DirectWork, steps: int, shown: int) -> None:
+@pytest.mark.parametrize(("steps", "shown"), [(4, 0), (10, 9), (40, 19), (100, 19), (200, 19), (1000, 99)])
+def test_previews_are_few_and_never_far_apart_and_none_is_of_the_last_step(
+    work: DirectWork, steps: int, shown: int
+) -> None:
     generated(work, steps)
 
     assert previews(work) == shown
