@@ -53,8 +53,6 @@ class FilePath(BaseModel):
 def create_file() -> Response:
     """Upload a picture or a film, to name it in jobs. A film is stored as it arrives: send it as it is."""
     house = services()
-    # No body of a job is as large as a film.
-    request.max_content_length = max(house.settings.limits.body_bytes, house.settings.limits.video_bytes)
     file, is_new = _receive(request, house)
     response = jsonify(_file(house.store.get_file(tenant(), file)))
     response.status_code = 201 if is_new else 200
@@ -101,6 +99,8 @@ def _receive(sent: Request, house: Services) -> tuple[FileId, bool]:
         raise UnsupportedMediaType(
             f"send image/*, video/*, application/octet-stream or multipart/form-data, not {sent.mimetype}"
         )
+    # A form is read whole, and so keeps to the limit of bodies; a film is stored as it arrives.
+    sent.max_content_length = max(limits.body_bytes, limits.video_bytes)
     source = Announced(sent)
     if (media_type := container_of(source.peek(START_BYTES))) is not None:
         return _store_film(source, media_type, house)

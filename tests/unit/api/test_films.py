@@ -41,6 +41,15 @@ def test_a_film_may_be_larger_than_a_body(make_api: Any) -> None:
     refused(upload(api, mp4(300_001)), 413, "body_too_large", "")
 
 
+def test_a_form_keeps_to_the_limit_of_bodies(make_api: Any) -> None:
+    """It is read whole: a film in it would be held in memory."""
+    api: Api = make_api(limits=Limits(body_bytes=100_000, video_bytes=300_000))
+
+    response = api.client.post("/v1/files", data={"file": (io.BytesIO(mp4(200_000)), "a.mp4")})
+
+    refused(response, 413, "body_too_large", "")
+
+
 def test_a_film_that_ends_early_is_not_stored(api: Api) -> None:
     response = api.client.post(
         "/v1/files",
