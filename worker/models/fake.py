@@ -85,8 +85,8 @@ class Pace:
             time.sleep(seconds)
 
 
-class FakeTextEncoder:
-    """A `TextEncoder`: colour words, and every word hashed."""
+class Fake:
+    """What every stand-in is: slow as told, with a card of its own."""
 
     def __init__(self, card: ModelCard, pace: Pace) -> None:
         self._card = card
@@ -95,6 +95,13 @@ class FakeTextEncoder:
     @property
     def card(self) -> ModelCard:
         return self._card
+
+    def warm_up(self) -> None:
+        """Nothing is lazy here."""
+
+
+class FakeTextEncoder(Fake):
+    """A `TextEncoder`: colour words, and every word hashed."""
 
     @property
     def dim(self) -> int:
@@ -109,16 +116,8 @@ class FakeTextEncoder:
         return answers
 
 
-class FakeImageEncoder:
+class FakeImageEncoder(Fake):
     """An `ImageEncoder`: the mean colour of the picture, or of each of 4 x 4 cells."""
-
-    def __init__(self, card: ModelCard, pace: Pace) -> None:
-        self._card = card
-        self._pace = pace
-
-    @property
-    def card(self) -> ModelCard:
-        return self._card
 
     @property
     def dim(self) -> int:
@@ -155,21 +154,12 @@ class FakeImageEncoder:
         return [RegionFeatures(grid=grid / 255, probabilities=named(grid)) for grid in grids]
 
     def _look(self, images: Sequence[Pixels]) -> None:
-        if any((image == POISON).all() for image in images):
-            raise RuntimeError("a poisoned picture is in this batch")
+        refuse_poison(images)
         self._pace.spend(len(images))
 
 
-class FakeJointEncoder:
+class FakeJointEncoder(Fake):
     """A `JointEncoder`: the text encoder's space; a picture is its colours' words."""
-
-    def __init__(self, card: ModelCard, pace: Pace) -> None:
-        self._card = card
-        self._pace = pace
-
-    @property
-    def card(self) -> ModelCard:
-        return self._card
 
     @property
     def dim(self) -> int:
@@ -240,6 +230,12 @@ def obey(text: str) -> str:
             # Ones, for the kernel gives no page to zeros that nobody has written.
             np.ones(int(float(number or 0)), dtype=np.uint8)
     return command
+
+
+def refuse_poison(images: Sequence[Pixels]) -> None:
+    """Raise RuntimeError for a batch that holds a picture that is `POISON` in every pixel."""
+    if any((image == POISON).all() for image in images):
+        raise RuntimeError("a poisoned picture is in this batch")
 
 
 def text_vector(text: str) -> Vector:

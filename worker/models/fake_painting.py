@@ -17,7 +17,7 @@ from worker.models.capabilities import (
     Pixels,
     StyleRequest,
 )
-from worker.models.fake import COLOURS, NAMES, POISON, Pace, obey
+from worker.models.fake import COLOURS, NAMES, Fake, Pace, obey, refuse_poison
 from worker.models.sources import Source
 
 _STEPS = 4
@@ -50,19 +50,8 @@ class FakeCanvas:
         return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
 
-class _Painting:
+class _Painting(Fake):
     """What both of them are."""
-
-    def __init__(self, card: ModelCard, pace: Pace) -> None:
-        self._card = card
-        self._pace = pace
-
-    @property
-    def card(self) -> ModelCard:
-        return self._card
-
-    def warm_up(self) -> None:
-        """Nothing is lazy here."""
 
     def advance(self, canvases: Sequence[Canvas]) -> list[Canvas]:
         for canvas in canvases:
@@ -90,8 +79,7 @@ class FakeStylizer(_Painting):
         return View(width=_SIDE, height=_SIDE, fit="crop")
 
     def begin(self, requests: Sequence[StyleRequest]) -> list[Canvas]:
-        if any((one.image == POISON).all() for one in requests):
-            raise RuntimeError("a poisoned picture is in this batch")
+        refuse_poison([one.image for one in requests])
         return [self._begun(one) for one in requests]
 
     def _begun(self, request: StyleRequest) -> FakeCanvas:

@@ -24,7 +24,7 @@ from worker.models.capabilities import (
     Question,
     Scored,
 )
-from worker.models.fake import COLOURS, NAMES, POISON, Pace, named, obey, text_vector
+from worker.models.fake import COLOURS, NAMES, Fake, Pace, named, obey, refuse_poison, text_vector
 from worker.models.sources import Source
 
 _CELLS = 4
@@ -34,30 +34,18 @@ _CLIP_FRAMES = 4
 _LEAST_SHARE = 0.05
 
 
-class _Seeing:
-    """What all of them are: slow as told, and blind to nothing but poison."""
-
-    def __init__(self, card: ModelCard, pace: Pace) -> None:
-        self._card = card
-        self._pace = pace
-
-    @property
-    def card(self) -> ModelCard:
-        return self._card
+class _Seeing(Fake):
+    """What all of them are: blind to nothing but poison."""
 
     @property
     def view(self) -> View:
         side = _CELLS * _CELL_PIXELS
         return View(width=side, height=side, fit="stretch", resample="bilinear")
 
-    def warm_up(self) -> None:
-        """Nothing is lazy here."""
-
     def _look(self, images: Sequence[Pixels], *texts: str) -> None:
         for text in texts:
             obey(text)
-        if any((image == POISON).all() for image in images):
-            raise RuntimeError("a poisoned picture is in this batch")
+        refuse_poison(images)
         self._pace.spend(len(images))
 
 
