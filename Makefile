@@ -14,7 +14,7 @@ LOG := $(VENV)/install.log
 # target of its own, as has `quality`, which times nothing; `figures` measures nothing, and `peers` needs environments that `make bench-peers` makes.
 BENCHMARKS ?= $(filter-out gpu figures quality,$(basename $(notdir $(shell grep -l '^if __name__ == "__main__":' benchmarks/*.py))))
 
-.PHONY: help demo test check static unit bench bench-peers quality gpu figures fmt constraints clean
+.PHONY: help demo test check static unit chaos bench bench-peers quality gpu figures fmt constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ static: $(STAMP) ## the part of check that runs no test
 
 unit: $(STAMP)
 	@$(BIN)/pytest tests/unit
+
+chaos: $(STAMP) ## real processes under faults drawn from a seed; ARGS="--hell", ARGS="--minutes 30", ARGS="poison races"
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: $(STAMP) ## the benchmarks: a table each, and benchmarks/out/*.json
 	@failed=''; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m "benchmarks.$$name" || failed+=" $$name"; done; \

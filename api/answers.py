@@ -14,6 +14,7 @@ _JOB: Json = {
     "status": "queued",
     "version": 1,
     "attempt": 0,
+    "generation": 1,
     "priority": "normal",
     "progress": {"fraction": 0.0, "stage": "", "message": "", "preview": None},
     "queue": {"position": None, "eta_s": None},
@@ -25,6 +26,7 @@ _JOB: Json = {
     "labels": {},
     "cached_from": None,
     "created_at": "2026-01-01T12:00:00.000Z",
+    "retried_at": None,
     "started_at": None,
     "finished_at": None,
     "expires_at": None,
@@ -77,6 +79,15 @@ _SYSTEM: Json = {
     "scaling": {
         "default": {"queued": 12, "workers": 1, "slots": 8, "busy_seconds": 1.5, "queued_per_slot": 1.5}
     },
+}
+_DELIVERY: Json = {
+    "id": "msg_019a7c2f0d144bd8a1c2e9d07f3b5a68",
+    "event": "job.succeeded",
+    "status": "pending",
+    "created_at": "2026-01-01T12:00:00.000Z",
+    "next_at": "2026-01-01T12:00:05.212Z",
+    "ended_at": None,
+    "tries": [{"at": "2026-01-01T12:00:00.250Z", "status": 503, "error": "it answered 503", "ms": 31}],
 }
 _States = Literal["queued", "running", "canceling", "succeeded", "failed", "canceled", "expired"]
 
@@ -148,7 +159,8 @@ class JobSummary(Answer):
     task: str
     status: _States
     version: int = Field(description="Grows with every visible change.")
-    attempt: int
+    attempt: int = Field(description="How often a worker took it, in all its generations.")
+    generation: int = Field(description="How often it was asked for: 1, and 1 more with each retry.")
     priority: Literal["high", "normal", "low"]
     progress: JobProgress
     queue: JobQueue | None = Field(description="Null unless queued.")
@@ -160,6 +172,7 @@ class JobSummary(Answer):
     labels: dict[str, str]
     cached_from: str | None = Field(description="The earlier job whose result answered this one at submit.")
     created_at: str
+    retried_at: str | None = Field(description="When its present generation was asked for; null: never.")
     started_at: str | None
     finished_at: str | None
     expires_at: str | None = Field(description="When the ended job will be deleted.")
@@ -178,7 +191,9 @@ class JobPage(Answer):
 
 
 class AcceptedJob(Answer):
-    status: Literal[200, 202] = Field(description="200: answered by an earlier job already.")
+    status: Literal[200, 202] = Field(
+        description="200: answered by an earlier job already, or the same submit came before."
+    )
     job: Job
 
 
@@ -216,6 +231,29 @@ class File(Answer):
     height: int | None
     created_at: str | None
     links: FileLinks
+
+
+class DeliveryTry(Answer):
+    at: str = Field(description="When it ended.")
+    status: int | None = Field(description="HTTP's; null when no answer came.")
+    error: str | None = Field(description="In words; null for the one that succeeded.")
+    ms: int = Field(description="How long it took.")
+
+
+class Delivery(Answer):
+    id: str = Field(description="`webhook-id` of the message, the same at every try.")
+    event: Literal["job.succeeded", "job.failed", "job.canceled", "job.expired"]
+    status: Literal["pending", "delivered", "failed"] = Field(description="`failed`: given up.")
+    created_at: str
+    next_at: str | None = Field(description="The next try; null once it ended.")
+    ended_at: str | None
+    tries: list[DeliveryTry]
+
+
+class Deliveries(Answer):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"deliveries": [_DELIVERY]}]})
+
+    deliveries: list[Delivery]
 
 
 class TaskModel(Answer):
@@ -291,6 +329,7 @@ class System(Answer):
 class Checks(Answer):
     database: Literal["ok"]
     queue: Literal["ok", "down"]
+    disk: Literal["ok", "full"] = Field(description="Of the blobs and of SQLite, where they are local.")
     workers: int
 
 

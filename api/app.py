@@ -12,16 +12,32 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import ValidationError
 from werkzeug.routing import BaseConverter
 
-from api import auth, batches, errors, files, health, jobs, limits, submissions, system, tasks, web
+from api import (
+    auth,
+    batches,
+    deliveries,
+    errors,
+    files,
+    health,
+    jobs,
+    limits,
+    submissions,
+    system,
+    tasks,
+    web,
+)
+from api.admission import Admission
 from api.caching import Recall
 from api.events import Watcher
 from api.fleet import look
 from api.measures import Measures
+from api.reserve import Reserve
 from api.services import Hinter, Services, extensions
 from api.settings import ApiSettings
 from shared import telemetry
 from shared.blobs import BlobStore
 from shared.database import Database
+from shared.failpoints import switched_on
 from shared.manifests import read_manifest
 from shared.queue import Hints, make_celery
 from shared.schemas import catalogue
@@ -81,8 +97,10 @@ def _compose(settings: ApiSettings, open_hints: Callable[[ApiSettings], Hinter])
     """Open what the routes work with, and see to its end.
 
     Raises:
-        BadConfiguration: the profile's manifest cannot be used.
+        BadConfiguration: the profile's manifest cannot be used, or failpoints are switched on where real work
+            is done.
     """
+    failpoints = switched_on(settings)
     manifest = read_manifest(settings.profile, settings.manifest)
     pools = {name: manifest.pool_of(task.needs) for name, task in catalogue().items()}
     database = Database(
@@ -94,6 +112,10 @@ def _compose(settings: ApiSettings, open_hints: Callable[[ApiSettings], Hinter])
     seats = max(1, settings.api_threads - _FREE_THREADS)
     watcher = Watcher(store, interval=settings.api_watch_interval, seats=seats)
     hints = open_hints(settings)
+    blobs = BlobStore(settings.resolved_blob_url)
+    admission = Admission(
+        settings, load=store.queued_load, workers=lambda: store.workers(seen_within=settings.lease)
+    )
 
     def close() -> None:
         watcher.close()
@@ -104,11 +126,16 @@ def _compose(settings: ApiSettings, open_hints: Callable[[ApiSettings], Hinter])
     return Services(
         settings=settings,
         store=store,
-        blobs=BlobStore(settings.resolved_blob_url),
+        blobs=blobs,
         hints=hints,
         watcher=watcher,
         recall=Recall(store, settings.lease),
-        measures=Measures(lambda: look(store, settings.lease, pools)),
+        measures=Measures(lambda: look(store, settings.lease, pools), admission.waiting),
+        admission=admission,
+        reserve=Reserve(
+            bytes=settings.disk_reserve_bytes, blobs=blobs.free_bytes, database=database.free_bytes
+        ),
+        failpoints=failpoints,
         manifest=manifest,
         pools=pools,
         close=close,
@@ -123,7 +150,7 @@ def _install_routes(app: OpenAPI) -> None:
     # Two slashes are not one: such a path is unknown, like any other.
     app.url_map.merge_slashes = False
     app.url_map.converters.update(job=_JobIdConverter, file=_FileIdConverter)
-    for room in (jobs, batches, files, tasks, system, health):
+    for room in (jobs, batches, deliveries, files, tasks, system, health):
         app.register_api(room.routes)
     app.register_blueprint(web.routes)
 
@@ -133,6 +160,7 @@ def _install_rules(app: Flask, house: Services) -> None:
     house.measures.install(app)
     errors.install(app)
     limits.cap_bodies(app, house.settings.limits)
+    limits.take_what_is_left(app)
     auth.guard(app, house.settings)
     app.after_request(_label)
     app.after_request(web.add_security_headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
@@ -15,10 +16,11 @@ from api.auth import tenant
 from api.bodies import BatchBody, read_batch, read_json
 from api.documents import answer
 from api.errors import answered, indented, problem_document, refusal
+from api.idempotency import key_of, member_key
 from api.limits import LARGEST_BATCH
 from api.references import Desk, named_parts, unnamed
 from api.services import Services, services
-from api.submissions import Draft, Wanted, accept, draft, read_wanted
+from api.submissions import Accepted, Draft, Wanted, accept, draft, read_wanted
 from shared.errors import InvalidRequest
 from shared.jobs import Job, JobId, TenantId
 
@@ -30,14 +32,17 @@ routes = APIBlueprint("batches", __name__, abp_tags=[Tag(name="Batches", descrip
     operation_id="create_jobs",
     description=(
         f"Up to {LARGEST_BATCH:,} submits, stored in one transaction. One that cannot be accepted hurts no "
-        "other; the pointers of its problem begin with its place in the array."
+        "other; the pointers of its problem begin with its place in the array. When so much waits that not "
+        "all the good ones fit, none is accepted (429 or 503): send them again after `Retry-After`. "
+        "With an `Idempotency-Key`, the same array sent again is answered with the same jobs."
     ),
     responses={
         207: answer("For each submit, in order, its job or its problem.", "JobBatchAnswer"),
         **answered(
             [
                 "malformed_body", "body_too_large", "unsupported_media_type", "invalid_request",
-                "store_unavailable", "blobs_unavailable",
+                "idempotency_key_reused", "too_many_jobs", "overloaded", "store_unavailable",
+                "blobs_unavailable", "database_full", "blobs_full",
             ]
         ),
     },
@@ -45,7 +50,9 @@ routes = APIBlueprint("batches", __name__, abp_tags=[Tag(name="Batches", descrip
 def create_jobs() -> Response:
     """Submit many jobs."""
     house = services()
-    outcomes = _submit_all(read_batch(request, house.settings.limits), tenant(), house)
+    house.admit(tenant(), request.content_length)
+    key = key_of(request)
+    outcomes = _submit_all(read_batch(request, house.settings.limits), tenant(), house, key)
     body = b'{"jobs":[' + b",".join(outcomes) + b"]}"
     return Response(body, status=HTTPStatus.MULTI_STATUS, content_type="application/json")
 
@@ -85,15 +92,17 @@ def _current(wanted: Wanted, owner: TenantId, house: Services) -> dict[JobId, Jo
     return ended | house.store.many(pending, owner)
 
 
-def _submit_all(body: BatchBody, owner: TenantId, house: Services) -> list[bytes]:
+def _submit_all(body: BatchBody, owner: TenantId, house: Services, key: str | None) -> list[bytes]:
     """Return what became of each submit, as JSON; those without a fault are stored together."""
     if body.parts:
         _require_named(body)
     desk = Desk(body.parts, owner, house)
-    drafts = [_draft(value, desk, owner, house) for value in body.values]
-    jobs = iter(accept([made for made in drafts if isinstance(made, Draft)], owner, house))
+    drafts = [
+        _draft(value, desk, owner, house, member_key(key, place)) for place, value in enumerate(body.values)
+    ]
+    accepted = iter(accept([made for made in drafts if isinstance(made, Draft)], owner, house))
     return [
-        snapshots.accepted(next(jobs), house.blobs) if isinstance(made, Draft) else _problem(made, place)
+        _outcome(next(accepted), house) if isinstance(made, Draft) else _problem(made, place)
         for place, made in enumerate(drafts)
     ]
 
@@ -106,13 +115,19 @@ def _require_named(body: BatchBody) -> None:
         raise refusal(strays)
 
 
-def _draft(value: Any, desk: Desk, owner: TenantId, house: Services) -> Draft | InvalidRequest:
+def _draft(
+    value: Any, desk: Desk, owner: TenantId, house: Services, key: str | None
+) -> Draft | InvalidRequest:
     if isinstance(value, InvalidRequest):
         return value
     try:
-        return draft(value, desk, owner, house)
+        return replace(draft(value, desk, owner, house), key=key)
     except InvalidRequest as error:
         return error
+
+
+def _outcome(accepted: Accepted, house: Services) -> bytes:
+    return snapshots.accepted(accepted.job, house.blobs, is_replay=accepted.is_replay)
 
 
 def _problem(error: InvalidRequest, place: int) -> bytes:

@@ -23,7 +23,8 @@ from shared.schemas.base import TaskSchema
 _COMPONENTS = "#/components/schemas/"
 _ANSWERS = (
     answers.Problem, answers.Job, answers.JobSummary, answers.JobPage, answers.JobBatchAnswer,
-    answers.JobsAnswer, answers.File, answers.Catalogue, answers.System, answers.Readiness, answers.Liveness,
+    answers.JobsAnswer, answers.Deliveries, answers.File, answers.Catalogue, answers.System,
+    answers.Readiness, answers.Liveness,
 )  # fmt: skip
 
 
@@ -189,8 +190,16 @@ def _file_body() -> dict[str, Any]:
 
 
 _DOWNLOAD_HEADERS = {"Range": "One range of bytes.", "If-None-Match": "The `ETag` of the bytes you have."}
+_KEY = (
+    "1 to 255 printable ASCII characters, new for each new submit. For 24 hours, the same submit with the "
+    "same key is answered with the same job; another one with it is refused."
+)
 _HEADERS = {
-    "create_job": {"Prefer": "`wait=N`: answer when the job has ended, after N seconds at most (RFC 7240)."},
+    "create_job": {
+        "Prefer": "`wait=N`: answer when the job has ended, after N seconds at most (RFC 7240).",
+        "Idempotency-Key": _KEY,
+    },
+    "create_jobs": {"Idempotency-Key": _KEY},
     "get_job": {"If-None-Match": "The `ETag` of the version you have."},
     "get_file_content": _DOWNLOAD_HEADERS,
     "get_artifact": _DOWNLOAD_HEADERS,

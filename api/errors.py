@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from shared.errors import BodyTooLarge, IconotextError, InvalidRequest, MalformedBody, Problem
+from shared.errors import BodyTooLarge, IconotextError, InvalidRequest, MalformedBody, Overloaded, Problem
 
 log = structlog.get_logger()
 
@@ -33,6 +33,8 @@ STATUS: Mapping[str, int] = {
     "unknown_task": 422,
     "unknown_head": 422,
     "unknown_style": 422,
+    "idempotency_key_reused": 422,
+    "webhook_refused": 422,
     "not_offered": 422,
     "file_not_found": 422,
     "image_refused": 422,
@@ -47,6 +49,7 @@ STATUS: Mapping[str, int] = {
     "video_too_large": 422,
     "video_corrupt": 422,
     "video_undecodable": 422,
+    "too_many_jobs": 429,
     "internal": 500,
     "bad_configuration": 500,
     "model_unavailable": 500,
@@ -57,8 +60,11 @@ STATUS: Mapping[str, int] = {
     "store_unavailable": 503,
     "blobs_unavailable": 503,
     "queue_unavailable": 503,
+    "overloaded": 503,
     "model_out_of_memory": 503,
     "decoder_failed": 503,
+    "database_full": 507,
+    "blobs_full": 507,
     # What only HTTP knows.
     "bad_request": 400,
     "origin_not_allowed": 403,
@@ -83,8 +89,17 @@ _OF_THE_BODY = {400, 413, 415, 422}
 _LISTED = 100
 #: Of one member of a batch.
 _LISTED_OF_MEMBER = 10
-#: Seconds after which a retry is worth it when a part of the service does not answer.
-_RETRY_S = 2
+#: The statuses of what may be accepted later, as it is; with the seconds after which a retry is worth it,
+#: where the error itself does not know: on a full disk, somebody must make room.
+_RETRY_S: Mapping[int, int] = {429: 10, 503: 2, 507: 30}
+_COMES_BACK: Mapping[str, Any] = {
+    "headers": {
+        "Retry-After": {
+            "description": "Seconds after which the same request may be accepted.",
+            "schema": {"type": "string"},
+        }
+    }
+}
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -149,13 +164,26 @@ def problem_document(code: str, message: str, problems: Sequence[Problem] = ()) 
     }
 
 
-def problem_response(code: str, message: str, problems: Sequence[Problem] = ()) -> Response:
-    """Return a problem document with the status of its code."""
+def problem_response(
+    code: str, message: str, problems: Sequence[Problem] = (), *, retry_after_s: int | None = None
+) -> Response:
+    """Return a problem document with the status of its code.
+
+    Args:
+        retry_after_s: when the same request may be accepted, where the error knows.
+    """
     document = problem_document(code, message, problems)
     response = Response(json.dumps(document), status=STATUS[code], content_type=PROBLEM_TYPE)
-    if STATUS[code] == HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = str(_RETRY_S)
+    if STATUS[code] in _RETRY_S:
+        g.turned_away = code
+        response.headers["Retry-After"] = str(retry_after_s or _RETRY_S[STATUS[code]])
     return response
+
+
+def turned_away() -> str | None:
+    """Return the code by which the present request was told to come back later, if it was."""
+    code: str | None = g.get("turned_away")
+    return code
 
 
 def answered(codes: Iterable[str]) -> dict[str | int, type[BaseModel] | dict[Any, Any] | None]:
@@ -167,6 +195,7 @@ def answered(codes: Iterable[str]) -> dict[str | int, type[BaseModel] | dict[Any
         int(status): {
             "description": "Problem, `code`: " + ", ".join(f"`{code}`" for code in sorted(found)),
             "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            **(_COMES_BACK if int(status) in _RETRY_S else {}),
         }
         for status, found in sorted(by_status.items())
     }
@@ -181,9 +210,11 @@ def install(app: Flask) -> None:
 
 
 def _named(error: IconotextError) -> Response:
-    if STATUS[error.code] >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    # A line for each refusal of too much would be too much; they are counted.
+    if STATUS[error.code] >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, Overloaded):
         log.warning("request failed", code=error.code, error=error.message, request_id=request_id())
-    return problem_response(error.code, error.message, getattr(error, "problems", ()))
+    problems, after_s = getattr(error, "problems", ()), getattr(error, "retry_after_s", None)
+    return problem_response(error.code, error.message, problems, retry_after_s=after_s)
 
 
 def _of_werkzeug(error: HTTPException) -> AnyResponse:

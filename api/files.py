@@ -45,7 +45,8 @@ class FilePath(BaseModel):
             [
                 "malformed_body", "body_too_large", "file_too_large", "unsupported_media_type",
                 "image_not_recognized", "image_format_forbidden", "image_too_large", "video_not_recognized",
-                "video_format_forbidden", "store_unavailable", "blobs_unavailable",
+                "video_format_forbidden", "store_unavailable", "blobs_unavailable", "database_full",
+                "blobs_full",
             ]
         ),
     },
@@ -53,6 +54,7 @@ class FilePath(BaseModel):
 def create_file() -> Response:
     """Upload a picture or a film, to name it in jobs. A film is stored as it arrives: send it as it is."""
     house = services()
+    house.reserve.require(request.content_length)
     file, is_new = _receive(request, house)
     response = jsonify(_file(house.store.get_file(tenant(), file)))
     response.status_code = 201 if is_new else 200
@@ -126,7 +128,13 @@ def _store(found: Upload, house: Services) -> tuple[FileId, bool]:
     file = house.blobs.put(found.content)
     size = len(found.content)
     is_new = house.store.add_file(
-        tenant(), file, media_type=found.media_type, size=size, width=found.width, height=found.height
+        tenant(),
+        file,
+        media_type=found.media_type,
+        size=size,
+        width=found.width,
+        height=found.height,
+        retain=house.settings.retain_uploads,
     )
     return file, is_new
 
@@ -134,7 +142,10 @@ def _store(found: Upload, house: Services) -> tuple[FileId, bool]:
 def _store_film(source: Announced, media_type: str, house: Services) -> tuple[FileId, bool]:
     """Store a film as it arrives: no more of it than a chunk is ever in memory."""
     file, size = house.blobs.put_stream(source, house.settings.limits.video_bytes)
-    return file, house.store.add_file(tenant(), file, media_type=media_type, size=size)
+    is_new = house.store.add_file(
+        tenant(), file, media_type=media_type, size=size, retain=house.settings.retain_uploads
+    )
+    return file, is_new
 
 
 def _file(stored: StoredFile) -> Json:

@@ -25,21 +25,26 @@ def livez() -> Response:
     operation_id="readyz",
     description=(
         "The database decides: without it nothing can be accepted (503). With the queue down, submits still "
-        "work and idle workers find the jobs by themselves (`degraded`)."
+        "work and idle workers find the jobs by themselves; with a disk full, submits are refused (507) and "
+        "all else goes on (both: `degraded`)."
     ),
-    responses={200: answer("Jobs are accepted.", "Readiness"), **answered(["store_unavailable"])},
+    responses={
+        200: answer("The database answers.", "Readiness"),
+        **answered(["store_unavailable", "blobs_unavailable"]),
+    },
 )
 def readyz() -> Response:
     """Tell whether jobs are accepted."""
     house = services()
     house.store.ping()
-    queue = "ok" if _answers(house.hints) else "down"
     checks = {
         "database": "ok",
-        "queue": queue,
+        "queue": "ok" if _answers(house.hints) else "down",
+        "disk": "full" if house.reserve.is_used_up() else "ok",
         "workers": len(house.ready_workers()),
     }
-    return jsonify({"status": "ok" if queue == "ok" else "degraded", "checks": checks})
+    is_sound = (checks["queue"], checks["disk"]) == ("ok", "ok")
+    return jsonify({"status": "ok" if is_sound else "degraded", "checks": checks})
 
 
 def _answers(hints: Hinter) -> bool:

@@ -1,4 +1,4 @@
-"""Routes of jobs: submit, poll, list, cancel, fetch what they made."""
+"""Routes of jobs: submit, poll, list, cancel, retry, fetch what they made."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from api.bodies import read_submit
 from api.documents import answer
 from api.downloads import send
 from api.errors import answered, pointer, refusal
+from api.idempotency import REPLAYED, key_of
 from api.limits import DEFAULT_PAGE, LARGEST_PAGE
 from api.services import services
-from api.submissions import submit
-from shared.errors import NotFound, Problem
+from api.submissions import Accepted, submit
+from shared.errors import NotFound, Problem, every_error
 from shared.jobs import Artifact, Job, JobId, JobState
 
 routes = APIBlueprint("jobs", __name__, abp_tags=[Tag(name="Jobs", description="Submit, poll, list, cancel")])
@@ -70,6 +71,24 @@ def _states(texts: list[str]) -> list[str]:
     return states
 
 
+def _code(text: str) -> str:
+    codes = {kind.code for kind in every_error()}
+    if text not in codes:
+        raise ValueError(f"there is no error code {text[:100]!r}; there are {', '.join(sorted(codes))}")
+    return text
+
+
+class RetryQuery(_Query):
+    model_config = ConfigDict(extra="forbid")
+
+    generation: int | None = Field(
+        default=None,
+        ge=1,
+        le=2**31 - 1,
+        description="Only if this is its generation: a retry that is asked for twice happens once.",
+    )
+
+
 class ListQuery(_Query):
     """Every other parameter must be a label filter, `label.<name>=<text>`."""
 
@@ -78,6 +97,10 @@ class ListQuery(_Query):
 
     status: Annotated[list[str], AfterValidator(_states)] = Field(
         default_factory=list, description="One state or several, repeated or with commas."
+    )
+    error: Annotated[str, AfterValidator(_code)] | None = Field(
+        default=None,
+        description="Jobs that failed with this code: `attempts_exhausted`, when no attempt was left.",
     )
     task: Annotated[str, StringConstraints(max_length=100, pattern=r"^[A-Za-z0-9_-]*$")] = Field(
         default="", description="Jobs of this task only."
@@ -108,9 +131,10 @@ class ListQuery(_Query):
     operation_id="create_job",
     responses={
         200: answer(
-            "Ended in time, or answered by an earlier job.",
+            "Ended in time, or answered by an earlier job, or the same submit came before.",
             "Job",
             Location="The job.",
+            Idempotent_Replayed="`true`: the same submit came before, and this is its job.",
             Preference_Applied="The wait granted, when one was asked for.",
         ),
         202: answer(
@@ -123,9 +147,10 @@ class ListQuery(_Query):
         **answered(
             [
                 "malformed_body", "body_too_large", "file_too_large", "unsupported_media_type",
-                "invalid_request", "unknown_task", "unknown_head", "file_not_found",
-                "image_not_recognized", "image_format_forbidden", "image_too_large",
-                "store_unavailable", "blobs_unavailable",
+                "invalid_request", "idempotency_key_reused", "unknown_task", "unknown_head",
+                "webhook_refused", "file_not_found", "image_not_recognized", "image_format_forbidden",
+                "image_too_large", "too_many_jobs", "overloaded", "store_unavailable", "blobs_unavailable",
+                "database_full", "blobs_full",
             ]
         ),
     },
@@ -133,8 +158,9 @@ class ListQuery(_Query):
 def create_job() -> Response:
     """Submit a job; `Prefer: wait=N` waits up to N seconds for its end."""
     house = services()
-    job = submit(read_submit(request, house.settings.limits), tenant(), house)
-    return _accepted(job)
+    house.admit(tenant(), request.content_length)
+    key = key_of(request)
+    return _accepted(submit(read_submit(request, house.settings.limits), tenant(), house, key))
 
 
 @routes.get(
@@ -167,6 +193,7 @@ def list_jobs(query: ListQuery) -> Response:
     found, next_page = services().store.list(
         tenant(),
         states=[JobState(state) for state in query.status],
+        error=query.error,
         task=query.task or None,
         labels=query.label_filters(),
         created_after=query.created_after,
@@ -187,6 +214,29 @@ def list_jobs(query: ListQuery) -> Response:
 def cancel_job(path: JobPath) -> Response:
     """Cancel a job; cancelling it again changes nothing."""
     return _job(services().store.cancel(tenant(), JobId(path.job_id)))
+
+
+@routes.post(
+    "/v1/jobs/<job:job_id>/retry",
+    operation_id="retry_job",
+    responses={
+        200: answer("The job as it stays: it succeeded, or another generation of it has ended.", "Job"),
+        202: answer(
+            "The job, queued once more under a new generation, or under way already.",
+            "Job",
+            Location="The job.",
+            Retry_After="Seconds after which to look.",
+        ),
+        **answered(["invalid_request", "not_found", "store_unavailable", "blobs_unavailable"]),
+    },
+)
+def retry_job(path: JobPath, query: RetryQuery) -> Response:
+    """Have a job run again that failed, was canceled or expired."""
+    house = services()
+    job = house.store.retry(tenant(), JobId(path.job_id), query.generation)
+    if job.state is JobState.QUEUED:
+        house.hints.send(job.pool, [job.id])
+    return _under_way(job)
 
 
 @routes.get(
@@ -232,18 +282,28 @@ def _polled(job: Job) -> Response:
     return response
 
 
-def _accepted(job: Job) -> Response:
+def _accepted(accepted: Accepted) -> Response:
     """Answer a submit; by now the job is committed."""
+    job = accepted.job
     asked = _PREFER_WAIT.search(",".join(request.headers.getlist("Prefer")))
     if asked:
         granted = min(timedelta(seconds=int(asked[1])), services().settings.api_max_wait)
         job = _awaited(job, granted)
-    response = _job(job)
-    response.status_code = 200 if job.state.is_terminal else 202
-    response.headers["Location"] = snapshots.href(job)
+    response = _under_way(job)
     if asked:
         response.headers["Preference-Applied"] = f"wait={int(granted.total_seconds())}"
+    if accepted.is_replay:
+        response.status_code = 200
+        response.headers[REPLAYED] = "true"
+    return response
+
+
+def _under_way(job: Job) -> Response:
+    """Answer a job that somebody wants done."""
+    response = _job(job)
+    response.headers["Location"] = snapshots.href(job)
     if not job.state.is_terminal:
+        response.status_code = 202
         response.headers["Retry-After"] = str(_POLL_S)
     return response
 

@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from flask import Flask, Response, g, request
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from api.admission import Waiting
+from api.errors import turned_away
 from api.fleet import Fleet, residency
 from shared.jobs import Json
 
@@ -27,20 +29,28 @@ _OF_MODEL = ("worker", "capability", "model")
 class Measures:
     """The counters of one app."""
 
-    def __init__(self, look: Callable[[], Fleet]) -> None:
+    def __init__(self, look: Callable[[], Fleet], waiting: Callable[[], Waiting]) -> None:
         """Make them.
 
         Args:
             look: asked for the fleet with every scrape.
+            waiting: asked with every scrape what waits, and how much may.
         """
         self._registry = CollectorRegistry()
-        self._registry.register(_FleetCollector(look))
+        self._registry.register(_FleetCollector(look, waiting))
         ProcessCollector(registry=self._registry)
         self._requests = Histogram(
             "iconotext_http_request_duration_seconds",
             "From the request's head to its answer's; waiting for a job included.",
             ("method", "route", "status"),
             buckets=_BUCKETS,
+            registry=self._registry,
+        )
+
+        self._refusals = Counter(
+            "iconotext_refusals",
+            "Requests that were told to come back later.",
+            ("code",),
             registry=self._registry,
         )
 
@@ -63,6 +73,8 @@ class Measures:
         method, route = (request.method, rule.rule) if rule is not None else ("", "")
         spent_s = time.monotonic() - g.get("began", time.monotonic())
         self._requests.labels(method, route, str(response.status_code)).observe(spent_s)
+        if (code := turned_away()) is not None:
+            self._refusals.labels(code).inc()
         return response
 
 
@@ -71,8 +83,9 @@ def _start() -> None:
 
 
 class _FleetCollector(Collector):
-    def __init__(self, look: Callable[[], Fleet]) -> None:
+    def __init__(self, look: Callable[[], Fleet], waiting: Callable[[], Waiting]) -> None:
         self._look = look
+        self._waiting = waiting
 
     def describe(self) -> Iterable[Metric]:
         # Registering would collect otherwise, and the store may be away.
@@ -80,10 +93,22 @@ class _FleetCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         fleet = self._look()
+        yield from _of_queue(self._waiting())
         yield from _of_pools(fleet)
         yield from _of_workers(fleet)
         yield from _of_models(fleet)
         yield from _of_operations(fleet)
+
+
+def _of_queue(waiting: Waiting) -> Iterator[Metric]:
+    figures = {
+        "iconotext_queued_jobs": ("Jobs that wait to be started.", waiting.load.jobs),
+        "iconotext_queued_jobs_mark": ("How many may wait; more are refused.", waiting.marks.jobs),
+        "iconotext_queued_bytes": ("Bytes of their inputs and files.", waiting.load.bytes),
+        "iconotext_queued_bytes_mark": ("How many may wait; more are refused.", waiting.marks.bytes),
+    }
+    for name, (words, value) in figures.items():
+        yield GaugeMetricFamily(name, words, value=value)
 
 
 def _of_pools(fleet: Fleet) -> Iterator[Metric]:

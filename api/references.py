@@ -35,7 +35,15 @@ class Upload:
     height: int | None = None
 
 
-Found = Upload | FileId
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An image or a film that was uploaded before."""
+
+    id: FileId
+    bytes: int
+
+
+Found = Upload | Stored
 
 
 class Desk:
@@ -91,14 +99,19 @@ class Desk:
             raise InvalidRequest(f"this request has no part {name[:100]!r}")
         return uploaded(kind, self._parts[name], self._limits)
 
-    def _file(self, kind: Kind, name: str) -> FileId:
+    def _file(self, kind: Kind, name: str) -> Stored:
         try:
             stored = self._services.store.get_file(self._owner, FileId(name))
         except NotFound as error:
             raise FileMissing("there is no such file; upload it to /v1/files first") from error
         if not stored.media_type.startswith(f"{kind}/"):
             raise InvalidRequest(f"this file is {stored.media_type}; {_NEEDED[kind]} is needed here")
-        return stored.id
+        return Stored(stored.id, stored.bytes)
+
+
+def weight(found: Iterable[Found]) -> int:
+    """Return the bytes of some files, each once however often it is named."""
+    return sum(len(one.content) if isinstance(one, Upload) else one.bytes for one in set(found))
 
 
 def unnamed(parts: Iterable[str], named: Iterable[str]) -> list[Problem]:

@@ -8,13 +8,16 @@ from typing import Protocol, cast
 
 from flask import current_app
 
+from api.admission import Admission
 from api.caching import Recall
 from api.events import Watcher
 from api.fleet import Fleet, look
 from api.measures import Measures
+from api.reserve import Reserve
 from api.settings import ApiSettings
 from shared.blobs import BlobStore
-from shared.jobs import JobId, Json
+from shared.failpoints import Failpoints
+from shared.jobs import JobId, Json, TenantId
 from shared.manifests import Manifest
 from shared.store import JobStore
 
@@ -45,12 +48,28 @@ class Services:
     watcher: Watcher
     recall: Recall
     measures: Measures
+    admission: Admission
+    reserve: Reserve
+    failpoints: Failpoints
     #: Which models the workers are to hold.
     manifest: Manifest
     #: Where a task's jobs wait, by the task's name.
     pools: Mapping[str, str]
     #: Ends what has threads or connections; calling it again does nothing.
     close: Callable[[], None]
+
+    def admit(self, owner: TenantId, announced: int | None) -> None:
+        """Return when a tenant may bring more jobs, before their body is read.
+
+        Args:
+            announced: the body's bytes, where the caller told.
+
+        Raises:
+            TooManyJobs, Overloaded: enough waits.
+            BlobsFull, DatabaseFull: it would not fit on a disk.
+        """
+        self.reserve.require(announced)
+        self.admission.check(owner)
 
     def fleet(self) -> Fleet:
         """Return the living workers, and what waits for them; raises `StoreUnavailable`."""

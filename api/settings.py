@@ -26,6 +26,15 @@ class ApiSettings(SharedSettings):
     #: Time between two looks at the jobs that requests wait for: one query for all of them.
     api_watch_interval: Duration = timedelta(milliseconds=100)
 
+    #: Jobs that may wait to be started; one more is refused. Of one tenant, and of all.
+    max_queued_jobs: int = Field(default=100_000, ge=1)
+    max_queued_jobs_of_all: int = Field(default=200_000, ge=1)
+    #: Bytes of the inputs of those jobs. Of one tenant, and of all.
+    max_queued_bytes: int = Field(default=32 * 2**30, ge=1)
+    max_queued_bytes_of_all: int = Field(default=64 * 2**30, ge=1)
+    #: Free bytes, on the disks of the blobs and of SQLite, below which nothing is accepted.
+    disk_reserve_bytes: int = Field(default=512 * 2**20, ge=0)
+
     @property
     def host_names(self) -> frozenset[str]:
         """Return `allowed_hosts` as lower-case names."""

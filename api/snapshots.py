@@ -23,9 +23,9 @@ def whole(job: Job, blobs: BlobStore) -> bytes:
     return b"".join(_read(_pieces(job), blobs))
 
 
-def accepted(job: Job, blobs: BlobStore) -> bytes:
-    """Return what became of one submit of a batch; raises as `whole` does."""
-    status = b"200" if job.state.is_terminal else b"202"
+def accepted(job: Job, blobs: BlobStore, *, is_replay: bool) -> bytes:
+    """Return what became of one submit of a batch, which may have come before; raises as `whole` does."""
+    status = b"200" if is_replay or job.state.is_terminal else b"202"
     return b'{"status":' + status + b',"job":' + whole(job, blobs) + b"}"
 
 
@@ -79,6 +79,7 @@ def summary(job: Job, *, with_preview: bool = True) -> Json:
         "status": job.state.value,
         "version": job.version,
         "attempt": job.attempt,
+        "generation": job.generation,
         "priority": job.priority.label,
         "progress": {
             "fraction": float(job.progress.fraction),
@@ -95,6 +96,7 @@ def summary(job: Job, *, with_preview: bool = True) -> Json:
         "labels": dict(job.labels),
         "cached_from": job.cached_from,
         "created_at": rfc3339(job.created_at),
+        "retried_at": rfc3339(job.retried_at),
         "started_at": rfc3339(job.started_at),
         "finished_at": rfc3339(job.finished_at),
         "expires_at": rfc3339(job.expires_at),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from typing import Annotated, Any, Literal, cast
@@ -13,11 +14,25 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from api.bodies import Body
 from api.errors import pointer, refusal
+from api.hooks import Hook, refused, webhook_of
+from api.idempotency import fingerprint
 from api.limits import LARGEST_BATCH, LONGEST_WAIT_S
-from api.references import Desk, Found, Path, Upload, named_parts, store_uploads, unnamed
+from api.references import Desk, Found, Path, Upload, named_parts, store_uploads, unnamed, weight
 from api.services import Services
 from shared.errors import InvalidRequest, NotOffered, Problem, UnknownHead, UnknownTask
-from shared.jobs import FileId, Job, JobId, JobState, Json, NewJob, Priority, TenantId, new_job_id
+from shared.failpoints import Failpoint
+from shared.jobs import (
+    FileId,
+    Idempotency,
+    Job,
+    JobId,
+    JobState,
+    Json,
+    NewJob,
+    Priority,
+    TenantId,
+    new_job_id,
+)
 from shared.schemas import catalogue
 from shared.schemas.base import FileRef, Frozen, TaskInput, check_limits
 from shared.settings import Limits
@@ -56,6 +71,7 @@ class Submission(Frozen):
         max_length=32,
         description="To find jobs by: `GET /v1/jobs?label.album=summer`.",
     )
+    webhook: Hook | None = Field(default=None, description="Whom to tell when the job has ended.")
     cache: bool = Field(
         default=False,
         description=(
@@ -103,10 +119,29 @@ class Draft:
 
     submission: Submission
     refs: Mapping[Path, Found]
+    #: By which it is known when it comes again.
+    key: str | None = None
+
+    @property
+    def file_bytes(self) -> int:
+        """Return what its files weigh, stored or not."""
+        return weight(self.refs.values())
 
 
-def submit(body: Body, owner: TenantId, services: Services) -> Job:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accepted:
+    """What became of a submit in which no fault was found."""
+
+    job: Job
+    #: The same submit came before; nothing new is stored.
+    is_replay: bool
+
+
+def submit(body: Body, owner: TenantId, services: Services, key: str | None = None) -> Accepted:
     """Check a body, store its images, create its job, and tell the workers.
+
+    Args:
+        key: by which it is known when it comes again.
 
     Raises:
         InvalidRequest: names every fault; nothing was written.
@@ -114,8 +149,8 @@ def submit(body: Body, owner: TenantId, services: Services) -> Job:
     """
     strays = unnamed(body.parts, named_parts(body.value)) if body.parts else []
     made = draft(body.value, Desk(body.parts, owner, services), owner, services, strays)
-    [job] = accept([made], owner, services)
-    return job
+    [accepted] = accept([replace(made, key=key)], owner, services)
+    return accepted
 
 
 def draft(
@@ -134,28 +169,34 @@ def draft(
     submission = validate(value)
     _require(_not_offered(submission.task, services))
     _require(_over_limits(submission.input, services.settings.limits))
+    _require(refused(submission.webhook, services.settings))
     refs, problems = desk.resolve(submission.input)
     _require([*problems, *others, *_unknown_head(submission.input, owner, services)])
     return Draft(submission=submission, refs=refs)
 
 
-def accept(drafts: Sequence[Draft], owner: TenantId, services: Services) -> list[Job]:
+def accept(drafts: Sequence[Draft], owner: TenantId, services: Services) -> list[Accepted]:
     """Store images, films and jobs, all or none, tell the workers, and return the jobs in order.
 
     Raises:
+        KeyReused: one's key came with another submit before; no job was created.
+        TooManyJobs, Overloaded: so much waits that not all of them can be accepted; nothing was written.
         StoreUnavailable, BlobsUnavailable: no job was created.
     """
     found = [one for made in drafts for one in made.refs.values()]
-    ids, files = store_uploads(found, owner, services)
-    new = services.recall.answer([_new_job(made, ids, owner, services) for made in drafts])
-    jobs = services.store.create(new, files=files)
+    with services.admission.room(owner, jobs=len(drafts), size=sum(made.file_bytes for made in drafts)):
+        ids, files = store_uploads(found, owner, services)
+        services.failpoints.hit(Failpoint.API_AFTER_BLOBS)
+        new = services.recall.answer([_new_job(made, ids, owner, services) for made in drafts])
+        jobs = services.store.create(new, files=files)
+    services.failpoints.hit(Failpoint.API_AFTER_COMMIT)
     waiting: defaultdict[str, list[JobId]] = defaultdict(list)
     for job in jobs:
         if job.state is JobState.QUEUED:
             waiting[job.pool].append(job.id)
     for pool, job_ids in waiting.items():
         services.hints.send(pool, job_ids)
-    return jobs
+    return [Accepted(job=job, is_replay=job.id != asked.id) for job, asked in zip(jobs, new, strict=True)]
 
 
 def validate(value: Any) -> Submission:
@@ -248,12 +289,14 @@ def _unknown_head(task_input: TaskInput, owner: TenantId, services: Services) ->
 
 def _new_job(made: Draft, ids: Mapping[Upload, FileId], owner: TenantId, services: Services) -> NewJob:
     submission = made.submission
-    files = {path: ids[found] if isinstance(found, Upload) else found for path, found in made.refs.items()}
+    files = {path: ids[one] if isinstance(one, Upload) else one.id for path, one in made.refs.items()}
+    task_input = cast(Json, _canonical(submission.input, (), files))
     return NewJob(
         id=new_job_id(),
         tenant=owner,
         task=submission.task,
-        input=cast(Json, _canonical(submission.input, (), files)),
+        input=task_input,
+        input_bytes=len(json.dumps(task_input, separators=(",", ":"))) + made.file_bytes,
         pool=services.pools[submission.task],
         priority=Priority[submission.priority.upper()],
         labels=submission.labels,
@@ -261,7 +304,17 @@ def _new_job(made: Draft, ids: Mapping[Upload, FileId], owner: TenantId, service
         timeout=_seconds(submission.timeout_s) or timedelta(seconds=catalogue()[submission.task].timeout_s),
         retain=_seconds(submission.retain_s) or services.settings.retain,
         cache=submission.cache,
+        webhook=webhook_of(submission.webhook),
+        idempotency=_idempotency(made, task_input),
     )
+
+
+def _idempotency(made: Draft, task_input: Json) -> Idempotency | None:
+    if made.key is None:
+        return None
+    # What is not said is left out: a newer release may say more by default.
+    said = made.submission.model_dump(mode="json", exclude={"input"}, exclude_defaults=True)
+    return Idempotency(key=made.key, fingerprint=fingerprint(said | {"input": task_input}))
 
 
 def _canonical(value: Any, path: Path, files: Mapping[Path, FileId]) -> Any:

@@ -101,9 +101,11 @@ def main(arguments: Sequence[str] | None = None, *, readme: Path = README, folde
 def _source(report: Mapping[str, Any]) -> str:
     machine = report["machine"]
     rounds = report["rounds"]
+    # Reports of former releases name none.
+    command = report.get("command", f"python -m benchmarks.{report['name']}")
     times = "once" if rounds == 1 else f"{rounds} rounds"
     return (
-        f"`python -m benchmarks.{report['name']}`, {times}, {machine['cores']} cores "
+        f"`{command}`, {times}, {machine['cores']} cores "
         f"({machine['processor']}), Python {machine['python']}, torch {machine['torch']}, "
         f"commit {report['commit']}."
     )

@@ -101,6 +101,8 @@ class Report:
     notes: list[str] = field(default_factory=list)
     #: Its JSON stands apart, so that no published figure is made from it.
     trial: bool = False
+    #: What measures it again; empty: the benchmark of its name.
+    command: str = ""
     _load_before: float = field(default_factory=lambda: os.getloadavg()[0])
 
     def add(self, key: str, samples: Sequence[float], unit: str) -> Figure:
@@ -132,6 +134,7 @@ class Report:
         """Return the report in the form that README's figures are made from."""
         return {
             "name": self.name,
+            "command": self.command or f"python -m benchmarks.{self.name}",
             "commit": _commit(),
             "machine": {**_machine(), "load_before": round(self._load_before, 2)},
             "rounds": self.rounds,

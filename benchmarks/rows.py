@@ -59,6 +59,8 @@ _QUEUED: Json = {
     "tries_left": 3,
     "alone": False,
     "cache": False,
+    "generation": 1,
+    "input_bytes": 70_150,
     "timeout_ms": 300_000,
     "retain_ms": 7 * 86_400_000,
     "fraction": 0.0,
@@ -182,7 +184,8 @@ class _Past:
     @staticmethod
     def _file(owner: TenantId, _job: JobId, file: FileId, at: int) -> Json:
         size = {"bytes": 70_000, "width": 640, "height": 480}
-        return {"tenant": owner, "id": file, "media_type": "image/jpeg", "created_at": at, **size}
+        moments = {"created_at": at, "review_at": at + _KEPT_MS}
+        return {"tenant": owner, "id": file, "media_type": "image/jpeg", **moments, **size}
 
     @staticmethod
     def _clock(line: tuple[TenantId, Priority], vtime: int) -> Json:

@@ -18,7 +18,7 @@ from client.errors import (
     ServiceUnreachable,
     WaitTimeout,
 )
-from client.models import File, Health, Job, Options, Page, Problem, System, Task
+from client.models import File, Health, Job, Options, Page, Problem, System, Task, Webhook
 from client.sdk import Client
 from client.submissions import Submission
 
@@ -40,4 +40,5 @@ __all__ = [
     "System",
     "Task",
     "WaitTimeout",
+    "Webhook",
 ]

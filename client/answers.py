@@ -47,21 +47,35 @@ def failure(response: httpx.Response, base_url: str) -> RequestRefused | Service
         mark = f", request {body['request_id']}" if body.get("request_id") else ""
         words = body.get("detail") or body.get("title") or response.reason_phrase or "no reason given"
         return ServiceUnreachable(
-            f"{base_url} cannot serve: {words} (status {status}{mark}); try again later"
+            f"{base_url} cannot serve: {words} (status {status}{mark}); try again later",
+            retry_after_s=retry_after_s(response),
         )
     if status < 400 or not body:
         words = f"{base_url} does not answer like an Iconotext service (status {status}); check the URL"
         body = {"code": body.get("code"), "detail": words}
-    return refusal(body, status)
+    return refusal(body, status, retry_after_s(response))
 
 
-def refusal(problem: dict[str, Any], status: int) -> RequestRefused:
-    """Return the refusal that a problem (RFC 9457) says."""
+def retry_after_s(response: httpx.Response) -> float | None:
+    """Return how many seconds the service wants to be left alone; None: it does not say."""
+    try:
+        return max(0.0, float(response.headers["retry-after"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def refusal(problem: dict[str, Any], status: int, after_s: float | None = None) -> RequestRefused:
+    """Return the refusal that a problem (RFC 9457) says.
+
+    Args:
+        after_s: when the service wants to be asked again.
+    """
     faults = problem.get("errors")
     return RequestRefused(
         str(problem.get("detail") or problem.get("title") or "no reason given"),
         code=str(problem.get("code") or f"http_{status}"),
         status=status,
+        retry_after_s=after_s,
         problems=[Problem.model_validate(fault) for fault in faults if isinstance(fault, dict)]
         if isinstance(faults, list)
         else (),

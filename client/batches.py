@@ -79,7 +79,7 @@ class Batch:
 
     def _post(self, group: Mapping[int, Submission], envelope: Envelope) -> None:
         try:
-            response = self._transport.request("POST", "/v1/jobs:batch", body=envelope.sealed())
+            response = self._transport.submit("/v1/jobs:batch", envelope.sealed())
         except RequestRefused as refused:
             if refused.status not in _FOR_ITS_CONTENT:
                 raise

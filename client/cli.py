@@ -90,6 +90,9 @@ OutDir = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Save the job and its artifacts in this folder."),
 ]
+ErrorOption = Annotated[
+    str | None, typer.Option(metavar="CODE", help="Only jobs that failed so: attempts_exhausted.")
+]
 WorkersOption = Annotated[
     str, typer.Option(metavar="N", help="Worker processes; auto: one for each CUDA device, or else one.")
 ]
@@ -167,6 +170,9 @@ def submit(
     cache: Annotated[
         bool, typer.Option("--cache", help="Let equal work that was done before answer at once.")
     ] = False,
+    webhook: Annotated[
+        str | None, typer.Option(metavar="URL", help="Whom to tell when the job has ended.")
+    ] = None,
     each: Annotated[
         bool, typer.Option("--each", help="A job for each picture; FILE may be a folder or a pattern.")
     ] = False,
@@ -176,7 +182,7 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Submit a job, or one for each picture."""
-    options = _options(label, priority, start_within, time_limit, cache=cache)
+    options = _options(label, priority, start_within, time_limit, cache=cache, webhook=webhook)
     images, texts = image or [], text or []
     with _client(ctx) as client:
         fields = parse_settings(client.task(task), settings or []) if settings else {}
@@ -215,6 +221,7 @@ def list_jobs(
     *,
     ctx: typer.Context,
     status: Annotated[list[str] | None, typer.Option(help="Only these states. Repeatable.")] = None,
+    error: ErrorOption = None,
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
     label: Annotated[
         list[str] | None, typer.Option(metavar="K=V", help="Only with this label. Repeatable.")
@@ -225,7 +232,11 @@ def list_jobs(
     """List jobs, newest first."""
     with _client(ctx) as client:
         found = client.list(
-            status=status or (), task=task, labels=_pairs(label or []), page_size=min(limit, 100)
+            status=status or (),
+            error=error,
+            task=task,
+            labels=_pairs(label or []),
+            page_size=min(limit, 100),
         )
         jobs = [job for job, _ in zip(found, range(limit), strict=False)]
     show_json([job.to_json() for job in jobs]) if as_json else show(jobs_view(jobs, datetime.now(UTC)))
@@ -236,6 +247,20 @@ def cancel(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
     """Cancel a job."""
     with _client(ctx) as client:
         finish(client, client.cancel(job_id), None, as_json, checked=False)
+
+
+@app.command()
+def retry(
+    ctx: typer.Context,
+    job_ids: Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help="Jobs' ids.")] = None,
+    error: ErrorOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --error retries them all.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run jobs again that failed, were canceled or expired: those named, or all with one error."""
+    with _client(ctx) as client:
+        jobs = [client.retry(job) for job in _to_retry(client, job_ids or [], error, yes=yes)]
+    show_json([job.to_json() for job in jobs]) if as_json else show(jobs_view(jobs, datetime.now(UTC)))
 
 
 @app.command()
@@ -336,6 +361,7 @@ def _options(
     time_limit: float | None,
     *,
     cache: bool,
+    webhook: str | None,
 ) -> Options:
     if priority not in (None, "high", "normal", "low"):
         raise RequestRefused(f"--priority is high, normal or low, not {priority!r}", code="usage")
@@ -346,8 +372,18 @@ def _options(
             "timeout_s": time_limit,
             "labels": _pairs(labels) if labels else None,
             "cache": cache or None,
+            "webhook": {"url": webhook} if webhook else None,
         }
     )
+
+
+def _to_retry(client: Client, job_ids: list[str], error: str | None, *, yes: bool) -> list[Job]:
+    if bool(job_ids) == bool(error):
+        raise RequestRefused("name the jobs to retry, or an --error that they all have", code="usage")
+    found = [client.get(job_id) for job_id in job_ids] if job_ids else list(client.list(error=error))
+    if error and found and not yes:
+        typer.confirm(f"retry {len(found)} jobs?", abort=True, err=True)
+    return found
 
 
 def _count(workers: str) -> int | None:

@@ -23,7 +23,15 @@ class IconotextError(Exception):
 class RequestRefused(IconotextError):
     """The service refused the request, or the client saw beforehand that it would."""
 
-    def __init__(self, message: str, *, code: str, status: int = 0, problems: Sequence[Problem] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        status: int = 0,
+        problems: Sequence[Problem] = (),
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message)
         #: The stable name of what was wrong, `unknown_task`.
         self.code = code
@@ -31,6 +39,8 @@ class RequestRefused(IconotextError):
         self.status = status
         #: One for each fault in the request, where the service named them.
         self.problems = tuple(problems)
+        #: When the same request may be accepted (429, too much of yours waits); None: never.
+        self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
         message = str(self.args[0])
@@ -53,6 +63,11 @@ class JobFailed(IconotextError):
 
 class ServiceUnreachable(IconotextError):
     """The service did not answer, or answered that it cannot serve."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        #: When the service says that it may serve again; None: it did not say.
+        self.retry_after_s = retry_after_s
 
 
 class PartlySubmitted(ServiceUnreachable):

@@ -5,13 +5,13 @@ A newer service may say more than these name: unknown fields are kept (`model_ex
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-#: States that a job does not leave.
+#: States that a job does not leave, unless it is retried.
 TERMINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
 
 
@@ -75,7 +75,10 @@ class Job(Value):
     task: str
     status: str
     version: int
+    #: How often a worker took it.
     attempt: int = 0
+    #: How often it was asked for: 1, and 1 more with each retry.
+    generation: int = 1
     progress: Progress = Progress()
     queue: Place | None = None
     result: dict[str, Any] | None = None
@@ -88,6 +91,8 @@ class Job(Value):
     batch: dict[str, Any] | None = None
     labels: dict[str, str] = {}
     created_at: datetime | None = None
+    #: When its present generation was asked for; None: it was never retried.
+    retried_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expires_at: datetime | None = None
@@ -188,6 +193,16 @@ class System(Value):
     scaling: dict[str, Any] = {}
 
 
+class Webhook(BaseModel):
+    """Whom to tell of a job's end, where the service does that."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    #: `job.succeeded`, `job.failed`, `job.canceled`, `job.expired`; None: all of them.
+    events: Sequence[str] | None = None
+
+
 class Options(BaseModel):
     """How a job is treated, whatever its task."""
 
@@ -204,3 +219,5 @@ class Options(BaseModel):
     labels: Mapping[str, str] | None = None
     #: Equal work of yours that was allowed it too answers at once, and this job may answer later ones.
     cache: bool | None = None
+    #: Told by a POST when the job has ended.
+    webhook: Webhook | None = None

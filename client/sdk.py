@@ -1,4 +1,4 @@
-"""Iconotext from Python: submit, wait, look, cancel."""
+"""Iconotext from Python: submit, wait, look, cancel, retry."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class Client:
         *,
         timeout: float = 30.0,
         api_key: str | None = None,
+        retry_for: float = 30.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """Prepare to talk to the service at `base_url`; nothing is sent yet.
@@ -49,9 +50,13 @@ class Client:
         Args:
             timeout: seconds that one answer may take; a connection must be made within 5.
             api_key: `ik_...`, where the service asks for one.
+            retry_for: seconds for which a submit is sent again that the service did not answer, or had no
+                room for; its jobs exist once all the same. 0: as little as any other request.
             transport: another way to the service than the network, for tests.
         """
-        self._transport = Transport(base_url, timeout=timeout, api_key=api_key, transport=transport)
+        self._transport = Transport(
+            base_url, timeout=timeout, api_key=api_key, transport=transport, retry_for=retry_for
+        )
         self._catalogue = Catalogue(self._transport)
         self._waiter = Waiter(self._transport)
 
@@ -79,6 +84,7 @@ class Client:
         texts: Sequence[str] = (),
         videos: Sequence[Picture] = (),
         options: Options | None = None,
+        idempotency_key: str | None = None,
         **fields: Any,
     ) -> Job:
         """Return the new job, which is stored for good.
@@ -90,12 +96,14 @@ class Client:
             texts: put where the task's schema wants texts.
             videos: put where the task's schema wants films; large files are stored first.
             options: priority, deadlines, labels.
+            idempotency_key: the same key with the same submit returns the same job for a day, even to another
+                process; None: only this call is safe from making two.
             fields: more fields of the input, `top_k=3`.
         """
         submission = Submission(
             task, input, images=images, texts=texts, videos=videos, options=options, fields=fields
         )
-        return self._submit(submission, hold=0)
+        return self._submit(submission, hold=0, key=idempotency_key)
 
     def run(
         self,
@@ -242,16 +250,22 @@ class Client:
         self,
         *,
         status: Collection[str] = (),
+        error: str | None = None,
         task: str | None = None,
         labels: Mapping[str, str] | None = None,
         created_after: datetime | None = None,
         page_size: int | None = None,
     ) -> Iterator[Job]:
-        """Yield jobs, newest first, fetching page after page as they are asked for."""
+        """Yield jobs, newest first, fetching page after page as they are asked for.
+
+        Args:
+            error: only those that failed with this code, `attempts_exhausted`.
+        """
         token: str | None = None
         while True:
             page = self.page(
                 status=status,
+                error=error,
                 task=task,
                 labels=labels,
                 created_after=created_after,
@@ -267,6 +281,7 @@ class Client:
         self,
         *,
         status: Collection[str] = (),
+        error: str | None = None,
         task: str | None = None,
         labels: Mapping[str, str] | None = None,
         created_after: datetime | None = None,
@@ -277,6 +292,7 @@ class Client:
         params = [("status", state) for state in status]
         params += [(f"label.{key}", value) for key, value in (labels or {}).items()]
         single = {
+            "error": error,
             "task": task,
             "created_after": created_after.isoformat() if created_after else None,
             "page_size": str(page_size) if page_size else None,
@@ -288,6 +304,19 @@ class Client:
     def cancel(self, job_id: str) -> Job:
         """Ask for the job's end and return how it stands; a job that has ended stays as it is."""
         return read(Job, self._transport.request("POST", f"{job_path(job_id)}/cancel"))
+
+    def retry(self, job: Job | str) -> Job:
+        """Have a job run again that failed, was canceled or expired, and return it as it is now queued.
+
+        One that goes on, succeeded, or was retried since it was looked at stays as it is.
+
+        Args:
+            job: as it stood when it was last looked at; or its id, to look first.
+        """
+        known = self.get(job) if isinstance(job, str) else job
+        path, generation = f"{job_path(known.id)}/retry", str(known.generation)
+        response = self._transport.request("POST", path, params=[("generation", generation)], once=True)
+        return read(Job, response)
 
     def upload(self, file: str | Path | bytes) -> File:
         """Store an image or a film and return it; its id can be used in any number of jobs."""
@@ -318,16 +347,9 @@ class Client:
         """Return what the service runs on: its workers, and how much waits for them."""
         return read(System, self._transport.request("GET", "/v1/system"))
 
-    def _submit(self, submission: Submission, *, hold: float) -> Job:
+    def _submit(self, submission: Submission, *, hold: float, key: str | None = None) -> Job:
         """Return the new job, or how it ended when that is within `hold` seconds."""
         envelope = Envelope()
         envelope.add(self._catalogue.body(submission))
-        whole_s = int(hold)
-        response = self._transport.request(
-            "POST",
-            "/v1/jobs",
-            headers={"Prefer": f"wait={whole_s}"} if whole_s else None,
-            body=envelope.sealed(alone=True),
-            wait=whole_s,
-        )
-        return read(Job, response)
+        body = envelope.sealed(alone=True)
+        return read(Job, self._transport.submit("/v1/jobs", body, hold=int(hold), key=key))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import random
 import time
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
 import httpx
 
-from client.answers import failure
+from client.answers import failure, retry_after_s
 from client.errors import ServiceUnreachable
 
 #: An address that does not answer at all is reported within this, whatever the caller's timeout.
@@ -17,15 +19,27 @@ _CONNECT_S = 5.0
 _PAUSES_S = (0.2, 0.8)
 #: As many connections as threads ask at a time; the service closes those that are idle.
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=128)
-#: The longest `Retry-After` that is obeyed in silence.
+#: The longest `Retry-After` that is obeyed in silence; a submit obeys what its time allows.
 _PATIENCE_S = 5.0
+#: Between two tries of a submit, at most, unless the service asks for more.
+_LONGEST_PAUSE_S = 5.0
+#: Statuses of what may be answered better later. A submit is also sent again when a proxy has lost the
+#: service, whatever became of it, and when a disk is full.
+_LATER = frozenset({429, 503})
+_SUBMIT_LATER = _LATER | {502, 504, 507}
 
 
 class Transport:
     """One service, spoken to over kept-alive connections. Safe to share among threads."""
 
     def __init__(
-        self, base_url: str, *, timeout: float, api_key: str | None, transport: httpx.BaseTransport | None
+        self,
+        base_url: str,
+        *,
+        timeout: float,
+        api_key: str | None,
+        transport: httpx.BaseTransport | None,
+        retry_for: float = 30.0,
     ) -> None:
         url = _checked(base_url)
         self.base_url = str(url).rstrip("/")
@@ -33,6 +47,7 @@ class Transport:
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
         self._timeout = timeout
+        self._retry_for = retry_for
         #: The service has answered before: that it is there is not in question.
         self.was_reached = False
         # This machine's services need no proxy of the environment.
@@ -42,6 +57,23 @@ class Transport:
 
     def close(self) -> None:
         self._http.close()
+
+    def submit(
+        self, path: str, body: tuple[bytes, str], *, hold: int = 0, key: str | None = None
+    ) -> httpx.Response:
+        """Return the answer to a submit, which creates its jobs once, however often it has to be sent.
+
+        Args:
+            hold: seconds that the service is asked to wait for the end of the job.
+            key: the caller's own; None: a new one.
+
+        Raises:
+            RequestRefused, ServiceUnreachable: as `request`.
+        """
+        headers = {"Idempotency-Key": key or uuid.uuid4().hex}
+        if hold:
+            headers["Prefer"] = f"wait={hold}"
+        return self.request("POST", path, headers=headers, body=body, wait=hold, once=True)
 
     def request(
         self,
@@ -55,6 +87,7 @@ class Transport:
         accept: Sequence[int] = (),
         tried_again: bool = True,
         repeatable: bool = False,
+        once: bool = False,
     ) -> httpx.Response:
         """Return the answer, which is a success or one of the statuses in `accept`.
 
@@ -65,39 +98,59 @@ class Transport:
             wait: seconds that the service was asked to hold its answer back.
             tried_again: False for a probe, which wants to know how it is now.
             repeatable: it changes nothing, as a GET does.
+            once: it changes something once, however often it is sent: tried again for as long as the client
+                is to, at a service that has answered before.
 
         Raises:
             RequestRefused: the service said no.
             ServiceUnreachable: no answer, or one that says that the service is broken.
         """
         request = self._request(method, path, params=params, headers=headers, body=body, wait=wait)
-        for pause in (*(_PAUSES_S if tried_again else ()), None):
+        tries = _Tries(self._retry_for if once else 0.0, _PAUSES_S if tried_again else ())
+        while True:
             try:
                 response = self._http.send(request)
-            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                if pause is None:
-                    raise ServiceUnreachable(
-                        f"nothing answers at {self.base_url}; start the service with `iconotext up`, "
-                        "or name another with --url or ICONOTEXT_URL"
-                    ) from error
             except httpx.TransportError as error:
-                # Reading again does no harm. Whether a submit got through is unknown.
-                harmless = repeatable or method == "GET"
-                if not harmless or pause is None or isinstance(error, httpx.TimeoutException):
-                    raise ServiceUnreachable(
-                        f"{self.base_url} broke off during {method} {path} "
-                        f"({type(error).__name__}); try again"
-                    ) from error
+                pause = self._pause_after(error, tries, harmless=once or repeatable or method == "GET")
+                if pause is None:
+                    raise self._unreachable(request, error) from error
             else:
                 self.was_reached = True
                 if response.is_success or response.status_code in accept:
                     return response
-                asked_s = _retry_after(response)
-                if pause is None or asked_s is None or asked_s > _PATIENCE_S:
+                pause = self._pause_asked_for(response, tries)
+                if pause is None:
                     raise failure(response, self.base_url)
-                time.sleep(asked_s)
             time.sleep(pause)
-        raise AssertionError("the last try answers or raises")
+
+    def _pause_after(self, error: httpx.TransportError, tries: _Tries, *, harmless: bool) -> float | None:
+        """Return how long to wait before another try after no answer; None when there is none."""
+        if tries.are_patient and self.was_reached:
+            return tries.patiently()
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return tries.briefly()
+        # Reading again does no harm. Whether anything else got through is unknown.
+        return tries.briefly() if harmless and not isinstance(error, httpx.TimeoutException) else None
+
+    def _pause_asked_for(self, response: httpx.Response, tries: _Tries) -> float | None:
+        """Return how long to wait before another try after no success; None when there is none."""
+        if response.status_code not in (_SUBMIT_LATER if tries.are_patient else _LATER):
+            return None
+        asked_s = _retry_after(response)
+        if tries.are_patient:
+            return tries.patiently(asked_s)
+        return tries.briefly(asked_s) if asked_s <= _PATIENCE_S else None
+
+    def _unreachable(self, request: httpx.Request, error: httpx.TransportError) -> ServiceUnreachable:
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return ServiceUnreachable(
+                f"nothing answers at {self.base_url}; start the service with `iconotext up`, "
+                "or name another with --url or ICONOTEXT_URL"
+            )
+        return ServiceUnreachable(
+            f"{self.base_url} broke off during {request.method} {request.url.path} "
+            f"({type(error).__name__}); try again"
+        )
 
     def _request(
         self,
@@ -144,11 +197,32 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _retry_after(response: httpx.Response) -> float | None:
-    """Return how long to wait before another try; None when another try is useless."""
-    if response.status_code not in (429, 503):
-        return None
-    try:
-        return max(0.0, float(response.headers.get("retry-after", "0")))
-    except ValueError:
-        return 0.0
+def _retry_after(response: httpx.Response) -> float:
+    return retry_after_s(response) or 0.0
+
+
+class _Tries:
+    """How often one request is sent again, and when."""
+
+    def __init__(self, patience_s: float, pauses: Iterable[float]) -> None:
+        #: It may be sent again until that much time has passed since it first failed.
+        self.are_patient = patience_s > 0
+        self._patience_s = patience_s
+        self._brief = iter(pauses)
+        self._growing_s = _PAUSES_S[0]
+        self._until: float | None = None
+
+    def briefly(self, asked_s: float = 0.0) -> float | None:
+        """Return the pause before the next of a few tries; None after the last."""
+        pause = next(self._brief, None)
+        return None if pause is None else asked_s + pause
+
+    def patiently(self, asked_s: float = 0.0) -> float | None:
+        """Return the pause before the next try, each longer than the one before; None when time is up."""
+        now = time.monotonic()
+        if self._until is None:
+            self._until = now + self._patience_s
+        # Many clients lose their service at once, and should not all come back at once.
+        pause = asked_s + self._growing_s * random.uniform(0.5, 1.5)  # noqa: S311  # spreads load
+        self._growing_s = min(2 * self._growing_s, _LONGEST_PAUSE_S)
+        return pause if now + pause <= self._until else None

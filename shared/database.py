@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import threading
 import time
@@ -32,7 +33,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from shared.errors import BadConfiguration, InternalError, StoreUnavailable
+from shared.errors import BadConfiguration, DatabaseFull, InternalError, StoreUnavailable
 from shared.groups import Group, Place, Take
 from shared.turns import Turns
 
@@ -46,8 +47,19 @@ _POSTGRES_OPTIONS = {
     "lock_timeout": _PATIENCE_S * 1000,  # ms
     "idle_in_transaction_session_timeout": 15_000,  # ms
 }
+#: libpq's own: a network that is cut says nothing, and TCP would go on trying for a quarter of an hour (sent,
+#: not acknowledged) or for two (nothing sent, waiting for the answer). Times in seconds, but for the last.
+_CUT_NETWORK = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,  # ms
+}
 #: Before it, two connections that checkpoint at once can corrupt the file, rarely (SQLite's WAL-reset bug).
 _SQLITE_SOUND = (3, 51, 3)
+#: PostgreSQL's code for it.
+_DISK_FULL = "53100"
 #: Works that share a transaction: on both databases, one of so many small ones still ends within 0.1 s.
 _LARGEST_GROUP = 64
 #: The advisory lock of `upgrade` on PostgreSQL: any number that no other program takes.
@@ -93,6 +105,7 @@ class Database:
             self.dialect = "sqlite"
             self.engine = _sqlite_engine(parsed, pool_size)
             self._turns = _sqlite_turns(parsed)
+            self._folder = Path(str(parsed.database)).parent
             self._reader = self.engine.execution_options(deferred=True)
         else:
             self.dialect = "postgresql"
@@ -166,6 +179,19 @@ class Database:
         with ExitStack() as all_at_once:
             for _ in range(self._pool_size):
                 all_at_once.enter_context(self.read())
+
+    def free_bytes(self) -> int | None:
+        """Return how much more fits on SQLite's disk; None: PostgreSQL's is not this machine's business.
+
+        Raises:
+            StoreUnavailable: the disk cannot be asked.
+        """
+        if self.dialect != "sqlite":
+            return None
+        try:
+            return shutil.disk_usage(self._folder).free
+        except OSError as error:
+            raise StoreUnavailable(f"cannot look at the disk of {self._folder}: {error.strerror}") from error
 
     def close(self) -> None:
         self.engine.dispose()
@@ -288,6 +314,7 @@ def _postgres_engine(url: URL, application: str, pool_size: int) -> Engine:
         connect_args={
             "application_name": application,
             "connect_timeout": _PATIENCE_S,
+            **{name: value for name, value in _CUT_NETWORK.items() if name not in url.query},
             "options": options.strip(),
         },
     )
@@ -397,6 +424,8 @@ def _named(error: exc.DBAPIError) -> StoreUnavailable | InternalError:
     # Undefined table or column: the tables are older than this program, for as long as nobody upgrades them.
     if sqlstate in {"42P01", "42703"} or words.startswith(("no such table", "no such column")):
         return StoreUnavailable(f"the database needs `iconotext db upgrade`: {words}")
+    if sqlstate == _DISK_FULL or words.startswith("database or disk is full"):
+        return DatabaseFull(f"the database's disk is full: {words}")
     if isinstance(error, (exc.DataError, exc.IntegrityError, exc.ProgrammingError, exc.NotSupportedError)):
         return InternalError(f"the database refused a statement: {words}")
     return StoreUnavailable(f"the database does not answer: {words}")

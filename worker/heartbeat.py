@@ -1,4 +1,4 @@
-"""The jobs this process holds, kept alive by one thread."""
+"""The jobs this process holds, kept alive by one thread and watched by another."""
 
 from __future__ import annotations
 
@@ -20,8 +20,14 @@ from shared.store import JobStore
 from worker.engine.ticket import Ticket
 from worker.pipeline import JobCanceled
 
-#: How soon a change of progress, a cancel or a timeout is noticed.
+#: How soon a change of progress, a cancel or a timeout is noticed, at the latest.
 _TICK_S = 0.5
+#: Looks between two beats, at least: a beat that comes so much late is still far from the end of the lease.
+_TICKS_A_BEAT = 4
+#: At the end, how long a statement is waited for that the database may never answer.
+_LAST_STATEMENT_S = 5.0
+#: A process that a debugger or a slow disk held up for a moment is not stuck.
+_SHORTEST_STUCK_S = 2.0
 
 log = structlog.get_logger()
 
@@ -35,12 +41,15 @@ class Held:
     started: float
     progress: Progress = field(default_factory=Progress)
     reported: Progress = field(default_factory=Progress)
+    #: It was stopped because the database did not answer, and for nothing that the job did.
+    is_cut_off: bool = False
 
 
 class Heartbeat:
     """Renews the leases of every held job in one statement, and stops the jobs that must not go on.
 
     A worker that cannot renew for two thirds of a lease stops its own jobs, before another may take them.
+    That is seen by a thread that never asks the database: a frozen one leaves whoever asks it waiting.
     """
 
     def __init__(
@@ -69,6 +78,7 @@ class Heartbeat:
         self._worker = worker
         self._fence_after_s = lease.total_seconds() * 2 / 3
         self._interval_s = interval.total_seconds()
+        self._tick_s = min(_TICK_S, self._interval_s / _TICKS_A_BEAT)
         self._stuck_after_s = stuck_after.total_seconds()
         self._device_progress = device_progress
         self._on_device = on_device
@@ -81,16 +91,23 @@ class Heartbeat:
         self._end: Exception | None = None
         self._closing = threading.Event()
         self._renewed = time.monotonic()
+        #: When the first of the statements was sent that nobody has answered yet; None: all were.
+        self._asked: float | None = None
+        #: When the database began to answer, after it did not or before this was known.
+        self._back = time.monotonic()
         self._thread = threading.Thread(target=self._beat_until_closed, name="heartbeat", daemon=True)
+        self._watch = threading.Thread(target=self._watch_until_closed, name="lease-watch", daemon=True)
 
     def start(self) -> None:
         self._announce()
         self._thread.start()
+        self._watch.start()
 
     def close(self) -> None:
         """Stop beating; whatever is still held keeps its lease until that runs out."""
         self._closing.set()
-        self._thread.join()
+        self._watch.join()
+        self._thread.join(_LAST_STATEMENT_S)
 
     @contextmanager
     def hold(self, claim: Claim) -> Iterator[Held]:
@@ -117,14 +134,13 @@ class Heartbeat:
 
     def _beat_until_closed(self) -> None:
         due = time.monotonic()
-        while not self._closing.wait(_TICK_S if self._held else min(_TICK_S, self._interval_s)):
+        while not self._closing.wait(self._tick_s):
             now = time.monotonic()
-            self._exit_if_stuck(now)
             held = self._snapshot()
-            self._stop_late(held, now)
             changed = any(one.progress != one.reported for one in held)
             if now < due and not changed:
                 continue
+            self._asked = self._asked or now
             try:
                 self._renew(held)
                 if now >= due:
@@ -132,10 +148,42 @@ class Heartbeat:
                     due = now + self._interval_s
             except StoreUnavailable as error:
                 log.warning("heartbeat failed", error=str(error), held=len(held))
-                self._fence(held)
             except Exception:
                 log.exception("heartbeat failed", held=len(held))
-                self._fence(held)
+            else:
+                self._note_answer(time.monotonic())
+
+    def _watch_until_closed(self) -> None:
+        while not self._closing.wait(self._tick_s):
+            self._arm()
+            now = time.monotonic()
+            held = self._snapshot()
+            self._exit_if_stuck(now)
+            self._stop_late(held, now)
+            self._fence(held, now)
+        faulthandler.cancel_dump_traceback_later()
+
+    def _arm(self) -> None:
+        """Have the process end if this thread does not come by again in time.
+
+        Native code that keeps the interpreter's lock lets no Python run, not even this; a thread of
+        faulthandler's needs none.
+        """
+        limit_s = max(self._stuck_after_s, _SHORTEST_STUCK_S)
+        faulthandler.dump_traceback_later(limit_s, exit=True, file=sys.__stderr__ or sys.stderr)
+
+    def is_steady(self) -> bool:
+        """Return whether the database has answered for so long that all living workers were heard.
+
+        They ask it at the same pace. While it was away, leases ran out that nobody could renew; whoever ended
+        them before their workers were heard would take the work of a whole fleet away.
+        """
+        return self._asked is None and time.monotonic() - self._back > self._interval_s
+
+    def _note_answer(self, now: float) -> None:
+        if self._asked is not None and now - self._asked > self._tick_s:
+            self._back = now
+        self._asked = None
 
     def _snapshot(self) -> list[Held]:
         with self._lock:
@@ -165,9 +213,13 @@ class Heartbeat:
                     self._overdue_since = self._overdue_since or now
                 one.ticket.stop(JobTimeout(f"ran longer than its timeout of {limit.total_seconds():g} s"))
 
-    def _fence(self, held: list[Held]) -> None:
-        if time.monotonic() - self._renewed > self._fence_after_s:
+    def _fence(self, held: list[Held], now: float) -> None:
+        # Not by the lease alone: a process that was itself stopped has only now asked, and may be in time.
+        asked = self._asked
+        has_waited = asked is not None and now - asked > self._tick_s
+        if has_waited and now - self._renewed > self._fence_after_s:
             for one in held:
+                one.is_cut_off = True
                 one.ticket.stop(LeaseLost("this worker could not renew its lease"))
 
     def _exit_if_stuck(self, now: float) -> None:

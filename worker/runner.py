@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
 
 from shared.blobs import BlobStore
-from shared.caching import result_key
 from shared.errors import (
+    BlobsUnavailable,
     IconotextError,
     InternalError,
     LeaseLost,
     ModelOutOfMemory,
     ModelUnavailable,
+    StoreUnavailable,
 )
-from shared.jobs import Claim, Failure, FileId, Json, Success, WorkerId
-from shared.schemas.base import TaskResult, TaskSchema
+from shared.failpoints import NONE, Failpoint, Failpoints
+from shared.jobs import Claim, Failure, JobState, Json, Success, WorkerId
+from shared.schemas.base import TaskSchema
 from shared.store import JobStore
 from worker.claiming import Claimer
 from worker.engine import Engine
 from worker.heartbeat import Heartbeat, Held
 from worker.media import Decoder
 from worker.media.films import Films
-from worker.models.capabilities import ModelCard
 from worker.pipeline import JobCanceled, Pipeline, WorkerDraining, run_stages
+from worker.results import Results
+from worker.settling import Settler, Write
 from worker.work import JobWork
 
 #: The first retry waits about this long, each further one twice as long, up to the limit.
@@ -66,6 +69,7 @@ class Runner:
         profile: str,
         identities: Mapping[str, Json],
         inline_result_bytes: int,
+        failpoints: Failpoints = NONE,
     ) -> None:
         """Take the process's shared parts.
 
@@ -75,7 +79,7 @@ class Runner:
             identities: what this worker announces of each capability's model: `id`, `revision`.
             inline_result_bytes: JSON of a result that is kept in the job's row; a longer one is a blob.
         """
-        self._claimer = Claimer(lambda count: store.claim(worker, self._pools, count))
+        self._claimer = Claimer(self._claim)
         self._worker = worker
         self._pools = tuple(pools)
         self._count = slots
@@ -89,13 +93,19 @@ class Runner:
         self._readers = readers
         self._schemas = schemas
         self._pipelines = pipelines
-        self._profile = profile
-        self._identities = identities
-        self._inline_result_bytes = inline_result_bytes
+        self._results = Results(
+            blobs, profile=profile, identities=identities, inline_bytes=inline_result_bytes
+        )
+        self._failpoints = failpoints
+        self._settler = Settler(failpoints)
         self._stopping = threading.Event()
         #: Cleared while a suspect has the process to itself.
         self._shared = threading.Event()
         self._shared.set()
+
+    def outcomes(self) -> Json:
+        """Return what became of this process's jobs so far, as `Settler.as_json` counts it."""
+        return self._settler.as_json()
 
     def stop(self) -> None:
         """Claim nothing more; jobs in flight go on."""
@@ -108,6 +118,7 @@ class Runner:
         if not self._is_idle_within(patience):
             self._heartbeat.stop_all(WorkerDraining("this worker is shutting down"))
             self._is_idle_within(_STOPPED_WITHIN)
+        self._settler.give_up()
 
     def drain(self, *, blocking: bool = True) -> int:
         """Claim and run jobs until none is left; return how many.
@@ -145,7 +156,12 @@ class Runner:
             self._shared.set()
         return count
 
+    def _claim(self, count: int) -> list[Claim]:
+        self._failpoints.hit(Failpoint.BEFORE_CLAIM)
+        return self._store.claim(self._worker, self._pools, count)
+
     def _claim_suspect(self) -> list[Claim]:
+        self._failpoints.hit(Failpoint.BEFORE_CLAIM)
         return self._store.claim(self._worker, self._pools, 1, suspects=True)
 
     def _may_claim(self) -> bool:
@@ -169,23 +185,29 @@ class Runner:
         )
         with context, self._heartbeat.hold(claim) as held, self._engine.enter(held.ticket):
             try:
-                self._settle(claim, held)
-            except LeaseLost as error:
-                log.warning("lease lost, the outcome is dropped", reason=error.message)
+                self._settler.settle(claim, self._outcome(held))
             except Exception:
                 log.exception("cannot settle: the lease will end, another attempt follows")
 
-    def _settle(self, claim: Claim, held: Held) -> None:
-        """Make the attempt and write its outcome down, whatever it is; raises what the store raises."""
+    def _outcome(self, held: Held) -> Write:
+        """Make the attempt, and return what writes down how it ended."""
         try:
             success = self._attempt(held)
         except Exception as error:  # noqa: BLE001  # the one place where every failure becomes an outcome
-            self._settle_failed(claim, error)
-        else:
-            self._store.succeed(claim, success)
+            return self._failed(held, error)
+        return partial(self._succeed, held.claim, success)
+
+    def _succeed(self, claim: Claim, success: Success) -> JobState:
+        try:
+            # Put long ago, in a long attempt or before the database went away, they would look left behind.
+            self._blobs.keep(success.files)
+        except BlobsUnavailable as error:
+            return self._given_back(claim, error)()
+        return self._store.succeed(claim, success)
 
     def _attempt(self, held: Held) -> Success:
         claim = held.claim
+        self._failpoints.hit(Failpoint.AFTER_CLAIM)
         schema, pipeline = self._schemas.get(claim.task), self._pipelines.get(claim.task)
         if schema is None or pipeline is None:
             raise ModelUnavailable(
@@ -204,78 +226,58 @@ class Runner:
         result = run_stages(pipeline, work, task_input, work.enter)
         work.finish()
         held.ticket.check()
-        return self._success(held, work, schema, result)
-
-    def _success(self, held: Held, work: JobWork, schema: TaskSchema, result: TaskResult) -> Success:
-        # No NaN is in it: every result's model refuses one.
-        encoded = result.model_dump_json().encode()
-        file: FileId | None = None
-        if len(encoded) > self._inline_result_bytes:
-            file = self._blobs.put(encoded)
-        return Success(
-            result=None if file else json.loads(encoded),
-            result_file=file,
-            artifacts=work.artifacts,
-            provenance=self._provenance(held.ticket.models),
-            timings_ms={
-                name: round(span, 3)
-                for name, span in {**work.timings_ms, "model": held.ticket.model_seconds * 1000}.items()
-            },
-            batch_size=held.ticket.largest_batch,
-            cache_key=self._cache_key(held.claim, schema),
+        return self._results.success(
+            held, schema, result, artifacts=work.artifacts, timings_ms=work.timings_ms
         )
 
-    def _cache_key(self, claim: Claim, schema: TaskSchema) -> str | None:
-        if not claim.cache:
-            return None
-        return result_key(claim.task, claim.input, self._identities, [*schema.needs, *schema.uses])
-
-    def _provenance(self, used: Mapping[str, ModelCard]) -> Json:
-        cards = sorted(used.items())
-        return {
-            "profile": self._profile,
-            "models": [
-                {
-                    "capability": name,
-                    "id": card.id,
-                    "revision": card.revision,
-                    "grade": card.grade,
-                    "device": card.device,
-                    "dtype": card.dtype,
-                    "runtime": card.runtime,
-                }
-                for name, card in cards
-            ],
-            "device": cards[0][1].device if cards else None,
-            "dtype": cards[0][1].dtype if cards else None,
-        }
-
-    def _settle_failed(self, claim: Claim, error: Exception) -> None:
-        """Write down an attempt that did not succeed."""
+    def _failed(self, held: Held, error: Exception) -> Write:
+        """Return what writes down an attempt that did not succeed."""
+        claim = held.claim
         match error:
             case JobCanceled():
-                self._store.confirm_canceled(claim)
+                return partial(self._store.confirm_canceled, claim)
             case WorkerDraining():
-                self._store.release(claim)
-            case LeaseLost():
-                raise error
-            case IconotextError() if not error.retryable:
-                self._store.fail(claim, Failure(code=error.code, message=error.message))
+                return partial(self._store.release, claim)
+            case LeaseLost() if not held.is_cut_off:
+                return partial(_raise, error)
+            case LeaseLost() | StoreUnavailable() | BlobsUnavailable():
+                return self._given_back(claim, error)
             case _:
-                self._retry_or_fail(claim, error)
+                return self._again_or_never(claim, error)
 
-    def _retry_or_fail(self, claim: Claim, error: Exception) -> None:
+    def _given_back(self, claim: Claim, error: IconotextError) -> Write:
+        """Return what gives a job back that did nothing wrong: it keeps its attempts, however often."""
+        delay = _backoff(claim.attempt)
+        log.warning(
+            "the job is given back until what it needs is there",
+            code=error.code,
+            reason=error.message,
+            delay_s=round(delay.total_seconds(), 1),
+        )
+        return partial(self._release, claim, delay)
+
+    def _release(self, claim: Claim, delay: timedelta) -> JobState:
+        state = self._store.release(claim, delay)
+        self._settler.count_release()
+        return state
+
+    def _again_or_never(self, claim: Claim, error: Exception) -> Write:
         if isinstance(error, MemoryError):
             error = ModelOutOfMemory("the worker ran out of memory")
-        if isinstance(error, IconotextError):
-            log.warning("attempt failed, another follows", code=error.code, reason=error.message)
-            failure = Failure(code=error.code, message=error.message, retryable=True)
-            self._store.requeue(claim, failure, _backoff(claim.attempt))
-            return
-        # A bug of ours: the same job would meet it again, and its text may quote what the user sent.
-        log.error("attempt failed by a bug", exc_info=error)
-        message = f"an error inside the service ({type(error).__name__}); the worker's log has the details"
-        self._store.fail(claim, Failure(code=InternalError.code, message=message))
+        if not isinstance(error, IconotextError):
+            # A bug of ours: the same job would meet it again, and its text may quote what the user sent.
+            log.error("attempt failed by a bug", exc_info=error)
+            words = f"an error inside the service ({type(error).__name__}); the worker's log has the details"
+            error = InternalError(words)
+        failure = Failure(code=error.code, message=error.message, retryable=error.retryable)
+        if not failure.retryable:
+            return partial(self._store.fail, claim, failure)
+        log.warning("attempt failed, another follows", code=failure.code, reason=failure.message)
+        return partial(self._store.requeue, claim, failure, _backoff(claim.attempt))
+
+
+def _raise(error: Exception) -> JobState:
+    raise error
 
 
 def _backoff(attempt: int) -> timedelta:

@@ -13,6 +13,11 @@ from shared.jobs import DEFAULT_POOL
 from shared.settings import Duration, SharedSettings
 from worker.machine import cores
 
+#: As Standard Webhooks has them: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h.
+_WEBHOOK_WAITS = tuple(
+    timedelta(seconds=seconds) for seconds in (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
+)
+
 
 class WorkerSettings(SharedSettings):
     """One worker process: one device, the jobs in flight on it, the children that decode for it."""
@@ -57,12 +62,19 @@ class WorkerSettings(SharedSettings):
     #: Resident memory past which the process ends itself, drained, for a fresh one to take its place.
     #: Default: nine tenths of the container's limit, where there is one.
     recycle_bytes: int | None = Field(default=None, gt=0)
+    #: How long a blob that nobody names is left alone: a request that will name it may be under way.
+    blob_grace: Duration = timedelta(hours=1)
+    #: How long one try to tell a webhook may take, from the connection to the answer.
+    webhook_timeout: Duration = timedelta(seconds=15)
+    #: Before the second try, the third and so on, about so long is waited, in seconds, separated by commas;
+    #: when the last one failed too, the message is given up.
+    webhook_waits: Annotated[tuple[Duration, ...], NoDecode] = _WEBHOOK_WAITS
     #: Download models of the hub that are missing at start; else `iconotext models pull` is to be run before.
     pull_models: bool = False
     #: Where fitted projections and the like are kept. Default: `cache/` under `data_dir`.
     cache_dir: Path | None = None
 
-    @field_validator("pools", mode="before")
+    @field_validator("pools", "webhook_waits", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

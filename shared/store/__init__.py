@@ -8,25 +8,44 @@ endings    the ways a claim ends
 beats      the heartbeat
 fairness   whose turn it is
 answers    jobs that another one's result answers at submit
-submits    create, get, versions, list, cancel
+backlogs   how much waits
+idempotency submits that come again
+generations an ended job, once more
+submits    create, get, versions, list, cancel, retry
 claims     claim, heartbeat, and the five ways a claim ends
-upkeep     leases, deadlines, retention
+messages   what is to be told of a job's end
+deliveries messages on their way
+upkeep     leases and deadlines
+retention  what is forgotten, and when
 files      uploads, artifacts, heads
 workers    who is alive, and who leads
 """
 
 from __future__ import annotations
 
+from shared.store.backlogs import Backlogs, Load
 from shared.store.claims import Claims, Heartbeat
+from shared.store.deliveries import Deliveries, Delivery, DeliveryLog, DeliveryState, MessageId, Try
 from shared.store.files import Files, StoredFile
+from shared.store.retention import Retention
 from shared.store.submits import Submits
 from shared.store.upkeep import Upkeep
 from shared.store.workers import Workers
 
-__all__ = ["Heartbeat", "JobStore", "StoredFile"]
+__all__ = [
+    "Delivery",
+    "DeliveryLog",
+    "DeliveryState",
+    "Heartbeat",
+    "JobStore",
+    "Load",
+    "MessageId",
+    "StoredFile",
+    "Try",
+]
 
 
-class JobStore(Submits, Claims, Upkeep, Files, Workers):
+class JobStore(Submits, Backlogs, Claims, Deliveries, Upkeep, Retention, Files, Workers):
     """All that the service knows, in one SQL database; thread-safe, and safe in many processes.
 
     Every method is one transaction, and every moment in it is the database's. Besides what each says:

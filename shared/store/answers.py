@@ -18,6 +18,7 @@ from sqlalchemy import (
 
 from shared.database import now
 from shared.jobs import Job, JobId, JobState, NewJob
+from shared.store.messages import book
 from shared.store.rows import JOB_COLUMNS, NEW, files_in, job_of, values_of
 from shared.store.statements import Statement, constant, each
 from shared.tables import job_files, jobs
@@ -35,6 +36,7 @@ _OWN = (
     "timeout_ms",
     "retain_ms",
     "cache",
+    "webhook",
     "labels",
     "input",
 )
@@ -52,6 +54,7 @@ def answer(connection: Connection, new: Sequence[NewJob]) -> dict[JobId, Job]:
             done[job.id] = job_of(row)
             _TAKE_FILES.run(connection, {"job": job.id, "source": job.answered_by})
     link(connection, [job for job in new if job.id in done])
+    book(connection, [job.id for job in new if job.id in done and job.webhook is not None])
     return done
 
 

@@ -28,6 +28,7 @@ from shared.store.answers import LINK
 from shared.store.beats import BEAT, told
 from shared.store.edge import Edge, milliseconds
 from shared.store.endings import CANCEL, EXHAUST, FAIL, RELEASE, REQUEUE, SUCCEED, Ending, exhausted_by, why
+from shared.store.messages import book
 from shared.store.moves import due
 from shared.store.rows import CLAIM_COLUMNS, artifact_row, claim_of
 from shared.store.statements import Statement
@@ -154,13 +155,14 @@ class Claims(Edge):
         again = (REQUEUE, {"delay_ms": milliseconds(delay)})
         return self._end(claim, again, (EXHAUST, why(exhausted_by(last_words))))
 
-    def release(self, claim: Claim) -> None:
-        """Give a job back unharmed: the attempt is not used up, though its number is.
+    def release(self, claim: Claim, delay: timedelta = timedelta(0)) -> JobState:
+        """Give a job back unharmed, to be claimed after the delay: the attempt is not used up, though its
+        number is.
 
         Raises:
             LeaseLost: the claim holds no longer.
         """
-        self._end(claim, (RELEASE, {"delay_ms": 0}))
+        return self._end(claim, (RELEASE, {"delay_ms": milliseconds(delay)}))
 
     def confirm_canceled(self, claim: Claim) -> JobState:
         """End a job whose user cancelled it.
@@ -184,20 +186,22 @@ class Claims(Edge):
         # for, and a result or an error would say something else.
         moves = (*moves, (CANCEL, {}))
 
-        def work(connection: Connection) -> JobState | None:
-            state = _move(connection, claim, moves)
+        def work(connection: Connection) -> tuple[JobState | None, int]:
+            state, webhook = _move(connection, claim, moves)
             if state is JobState.SUCCEEDED:
                 links = ({"job": claim.id, "file": file, "role": role} for file, role in sorted(made))
                 LINK.run_all(connection, links)
-            return state
+            return state, book(connection, [] if webhook is None else [claim.id])
 
         try:
-            state = self._database.write(work)
+            state, told_of = self._database.write(work)
         except StoreUnavailable as unavailable:
             return self._outcome(claim, moves, unavailable)
         # Not raised in the work, where it would undo what others do in the same transaction.
         if state is None:
             raise _lost(claim)
+        if told_of:
+            self.booked.set()
         return state
 
     def _outcome(self, claim: Claim, moves: Sequence[Move], unavailable: StoreUnavailable) -> JobState:
@@ -247,12 +251,14 @@ def _claim(limit: int, *, suspects: bool) -> ClauseElement:
     )
 
 
-def _move(connection: Connection, claim: Claim, moves: Sequence[Move]) -> JobState | None:
+def _move(connection: Connection, claim: Claim, moves: Sequence[Move]) -> tuple[JobState | None, Any]:
+    """Return where the first move that applied leads, and the job's webhook."""
     for ending, values in moves:
         held = {"held_id": claim.id, "held_attempt": claim.attempt}
-        if ending.statement.run(connection, {**held, **values}).scalar_one_or_none() is not None:
-            return ending.state
-    return None
+        row: Sequence[Any] | None = ending.statement.run(connection, {**held, **values}).one_or_none()
+        if row is not None:
+            return ending.state, row[1]
+    return None, None
 
 
 def _lost(claim: Claim) -> LeaseLost:

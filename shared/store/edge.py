@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from itertools import count, islice
@@ -29,6 +30,8 @@ class Edge:
         self._lease_ms = milliseconds(lease)
         self._max_attempts = max_attempts
         self._turns = count()
+        #: Set when a worker of this process ended a job whose end is to be told; whoever waits clears it.
+        self.booked = threading.Event()
 
     def ping(self) -> None:
         """Return when the database answers.

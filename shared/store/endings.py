@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, update
 
 from shared.errors import AttemptsExhausted
 from shared.jobs import Failure, JobState
+from shared.store.messages import WEBHOOK
 from shared.store.moves import CANCELING, FENCE, RUNNING, Columns, ended, waiting
 from shared.store.rows import storable
 from shared.store.statements import Statement
@@ -21,7 +22,7 @@ class Ending:
 
     #: The job's, afterwards.
     state: JobState
-    #: Answers a row if it applied.
+    #: Answers a row if it applied: id, and whom to tell if it is an end.
     statement: Statement
 
 
@@ -40,7 +41,7 @@ def exhausted_by(message: str) -> Failure:
 
 
 def _ending(state: JobState, applies: ColumnElement[bool], columns: Columns) -> Ending:
-    moved = update(jobs).where(FENCE, applies).values(columns).returning(jobs.c.id)
+    moved = update(jobs).where(FENCE, applies).values(columns).returning(jobs.c.id, WEBHOOK)
     return Ending(state, Statement(lambda _: moved))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import (
     ClauseElement,
@@ -14,19 +15,24 @@ from sqlalchemy import (
     ScalarSelect,
     Text,
     bindparam,
+    case,
     func,
     literal_column,
     select,
+    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from shared.database import now
 from shared.errors import NotFound
 from shared.jobs import FileId, Json, NewFile, TenantId
-from shared.store.edge import Edge
+from shared.store.edge import Edge, milliseconds
 from shared.store.rows import artifacts_of, moment
 from shared.store.statements import Statement, each
 from shared.tables import files, heads, job_files, jobs
+
+#: Between two looks whether a job still names an upload.
+REVIEW_MS = 24 * 3600 * 1000  # a day
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,19 +60,29 @@ class Files(Edge):
         size: int,
         width: int | None = None,
         height: int | None = None,
+        retain: timedelta = timedelta(days=7),
     ) -> bool:
         """Record an upload, and return whether it is new for this tenant; a known one stays as it was.
 
         Args:
             size: in bytes.
             width: in pixels, as is `height`; None for what is no picture.
+            retain: it is kept for so long from now, new or known, and beyond that while a job names it.
         """
         upload = NewFile(
             id=file, tenant=tenant, media_type=media_type, bytes=size, width=width, height=height
         )
-        return self._database.write(
-            lambda connection: _ADD.run(connection, _values_of(upload)).one_or_none() is not None
-        )
+        values = _values_of(upload) | {"review_in": milliseconds(retain), "owner": tenant, "file": file}
+
+        def work(connection: Connection) -> bool:
+            if _ADD.run(connection, values).one_or_none() is not None:
+                return True
+            if _EXTEND.run(connection, values).one_or_none() is not None:
+                return False
+            # It was let go between the two.
+            return _ADD.run(connection, values).one_or_none() is not None
+
+        return self._database.write(work)
 
     def get_file(self, tenant: TenantId, file: FileId) -> StoredFile:
         """Return what is known of one of a tenant's files.
@@ -103,10 +119,15 @@ class Files(Edge):
 
 
 def record(connection: Connection, uploads: Sequence[NewFile]) -> None:
-    """Record uploads; a known one stays as it was."""
+    """Record uploads that come with jobs, and are kept as long as those; a known one stays as it was."""
     # In one order everywhere: PostgreSQL lets a second one of the same row wait for the first one's end.
     ordered = sorted(uploads, key=lambda upload: (upload.tenant, upload.id))
-    _RECORD.run_all(connection, map(_values_of, ordered))
+    _RECORD.run_all(connection, (_values_of(upload) | {"review_in": REVIEW_MS} for upload in ordered))
+
+
+def is_named(file: ColumnElement[str]) -> ColumnElement[bool]:
+    """Return whether some job names a blob."""
+    return _next(job_files.c.file, file) == file
 
 
 def _artifact(connection: Connection, tenant: TenantId, file: FileId) -> StoredFile:
@@ -138,13 +159,25 @@ def _values_of(upload: NewFile) -> Json:
 def _insert(dialect: str) -> sqlite.Insert | postgresql.Insert:
     added = sqlite.insert(files) if dialect == "sqlite" else postgresql.insert(files)
     names = ("tenant", "id", "media_type", "bytes", "width", "height")
+    given: dict[str, ColumnElement[Any]] = {name: bindparam(name) for name in names}
     return added.values(
-        {name: bindparam(name) for name in names} | {"created_at": now()}
+        given | {"created_at": now(), "review_at": now() + bindparam("review_in")}
     ).on_conflict_do_nothing()
+
+
+def _extend(_: str) -> ClauseElement:
+    later = now() + bindparam("review_in")
+    return (
+        update(files)
+        .where(files.c.tenant == bindparam("owner"), files.c.id == bindparam("file"))
+        .values(review_at=case((files.c.review_at < later, later), else_=files.c.review_at))
+        .returning(files.c.id)
+    )
 
 
 _RECORD = Statement(_insert)
 _ADD = Statement(lambda dialect: _insert(dialect).returning(files.c.id))
+_EXTEND = Statement(_extend)
 
 
 def _missing(dialect: str) -> ClauseElement:

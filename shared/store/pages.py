@@ -26,6 +26,7 @@ def page_query(
     dialect: str,
     tenant: TenantId,
     states: Collection[JobState],
+    error: str | None,
     task: str | None,
     labels: Mapping[str, str],
     created_after: datetime | None,
@@ -33,6 +34,9 @@ def page_query(
 ) -> Select[Any]:
     """Return the query for a tenant's jobs that pass every filter, newest first, from where `after` says."""
     query = select(*JOB_COLUMNS).where(jobs.c.tenant == tenant)
+    if error is not None:
+        # Said so that the index of states leads there: only what failed has an error.
+        query = query.where(jobs.c.state == JobState.FAILED.value, jobs.c.error_code == error)
     if states:
         query = query.where(jobs.c.state.in_(sorted(state.value for state in states)))
     if task is not None:

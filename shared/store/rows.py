@@ -25,9 +25,9 @@ Row = RowMapping | Mapping[str, Any]
 JOB_COLUMNS = [
     jobs.c[name]
     for name in (
-        *("id", "tenant", "task", "pool", "state", "version", "attempt", "priority", "vtime"),
+        *("id", "tenant", "task", "pool", "state", "version", "attempt", "generation", "priority", "vtime"),
         *("fraction", "stage", "message", "preview", "error_code", "error_message", "error_retryable"),
-        *("created_at", "started_at", "finished_at", "expires_at", "timeout_ms", "batch_size"),
+        *("created_at", "retried_at", "started_at", "finished_at", "expires_at", "timeout_ms", "batch_size"),
         *("result_file", "cached_from"),
         *("labels", "timings_ms", "artifacts", "provenance", "input", "result"),
     )
@@ -57,7 +57,7 @@ NEW: Json = {
 }
 GIVEN = (
     *("id", "tenant", "pool", "task", "priority", "vtime", "tries_left", "created_at"),
-    *("start_by", "timeout_ms", "retain_ms", "cache", "labels", "input"),
+    *("start_by", "timeout_ms", "retain_ms", "cache", "input_bytes", "webhook", "labels", "input"),
 )
 
 _NO_PROGRESS = Progress()
@@ -80,6 +80,8 @@ def values_of(job: NewJob, *, created_at: int, vtime: int, tries: int) -> Json:
         "retain_ms": milliseconds(job.retain),
         "labels": encoded(dict(job.labels)) if job.labels else "{}",
         "cache": job.cache,
+        "input_bytes": job.input_bytes,
+        "webhook": None if job.webhook is None else encoded(asdict(job.webhook)),
         "input": encoded(job.input),
     }
 
@@ -124,6 +126,7 @@ def job_of(row: Row, *, position: int | None = None) -> Job:
         state=JobState(row["state"]),
         version=row["version"],
         attempt=row["attempt"],
+        generation=row["generation"],
         priority=Priority(row["priority"]),
         input=loaded(row["input"]),
         labels=loaded(row["labels"]),
@@ -142,6 +145,7 @@ def job_of(row: Row, *, position: int | None = None) -> Job:
         timings_ms=_spans_of(row) | loaded(row["timings_ms"]),
         batch_size=row["batch_size"],
         created_at=moment(row["created_at"]),
+        retried_at=_optional_moment(row["retried_at"]),
         started_at=_optional_moment(row["started_at"]),
         finished_at=_optional_moment(row["finished_at"]),
         expires_at=_optional_moment(row["expires_at"]),
@@ -221,7 +225,8 @@ def _failure_of(row: Row) -> Failure | None:
 def _spans_of(row: Row) -> dict[str, float]:
     """Return what the row's own moments tell, in milliseconds: until the first claim, and until the end."""
     ends = {"queue": row["started_at"], "total": row["finished_at"]}
-    return {name: float(end - row["created_at"]) for name, end in ends.items() if end is not None}
+    began = row["created_at"] if row["retried_at"] is None else row["retried_at"]
+    return {name: float(end - began) for name, end in ends.items() if end is not None}
 
 
 def _optional_moment(value: int | None) -> datetime | None:

@@ -1,4 +1,4 @@
-"""What the API asks of jobs: create, get, list, cancel."""
+"""What the API asks of jobs: create, get, list, cancel, retry."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ from shared.store.answers import CACHED, answer, link
 from shared.store.edge import Edge
 from shared.store.fairness import Tagger, Tags, lines_of, take_tags
 from shared.store.files import record
+from shared.store.generations import begin_generation
+from shared.store.idempotency import known_as, take_keys
+from shared.store.messages import WEBHOOK, book
 from shared.store.moves import ended
 from shared.store.pages import LARGEST_PAGE, page_query, write_token
 from shared.store.rows import GIVEN, JOB_COLUMNS, NEW, Row, job_of, queued_job, values_of
@@ -52,10 +55,14 @@ class Submits(Edge):
     def create(self, new: Sequence[NewJob], *, files: Sequence[NewFile] = ()) -> _Jobs:
         """Store jobs that any worker of their pool may claim, all or none, and return them in order.
 
-        One that is `answered_by` a job whose result is still there has succeeded at once.
+        One that is `answered_by` a job whose result is still there has succeeded at once. In place of one
+        whose key came before, that submit's job is returned, as it is now; it has another id.
 
         Args:
             files: uploads that are recorded along with them; a known one stays as it was.
+
+        Raises:
+            KeyReused: a key came with another submit before; nothing is stored.
         """
         if not new and not files:
             return []
@@ -63,10 +70,10 @@ class Submits(Edge):
             return self._store(new, files)
         except StoreUnavailable:
             # The answer to COMMIT may have been lost; all are there or none is.
-            ids = [job.id for job in new]
-            if not ids or ids[0] not in self.versions(ids[:1]):
-                raise
+            ids = self._stored_as(new)
             found = self.many(ids)
+            if not ids or not found.keys() >= set(ids):
+                raise
             return [found[job_id] for job_id in ids]
 
     def find_cached(self, tenant: TenantId, keys: Collection[str]) -> dict[str, JobId]:
@@ -84,8 +91,8 @@ class Submits(Edge):
         if not ids:
             return {}
         with self._database.read() as connection:
-            rows = _MANY.run(connection, listed(connection, ids)).mappings().all()
-        return {row["id"]: job_of(row) for row in rows if tenant is None or row["tenant"] == tenant}
+            found = _read(connection, ids)
+        return {job_id: job for job_id, job in found.items() if tenant is None or job.tenant == tenant}
 
     def get(self, tenant: TenantId, job_id: JobId, *, with_position: bool = False) -> Job:
         """Return a job as it is now.
@@ -119,6 +126,7 @@ class Submits(Edge):
         tenant: TenantId,
         *,
         states: Collection[JobState] = (),
+        error: str | None = None,
         task: str | None = None,
         labels: Mapping[str, str] = _NO_LABELS,
         created_after: datetime | None = None,
@@ -129,6 +137,7 @@ class Submits(Edge):
 
         Args:
             states: any of these; none given, all.
+            error: only jobs that failed with this code.
             labels: all of these.
             created_after: aware; that moment itself is not after it.
             page_size: coerced into 1 to `LARGEST_PAGE`.
@@ -142,6 +151,7 @@ class Submits(Edge):
             dialect=self._database.dialect,
             tenant=tenant,
             states=states,
+            error=error,
             task=task,
             labels=labels,
             created_after=created_after,
@@ -166,25 +176,53 @@ class Submits(Edge):
                 .where(jobs.c.id == job_id, jobs.c.tenant == tenant)
                 .where(jobs.c.state.in_([JobState.QUEUED.value, JobState.RUNNING.value]))
                 .values(_cancelling())
-                .returning(*JOB_COLUMNS)
+                .returning(*JOB_COLUMNS, WEBHOOK)
             )
             row = asked.mappings().one_or_none()
+            book(connection, [] if row is None or row["webhook"] is None else [job_id])
         return self.get(tenant, job_id) if row is None else job_of(row)
+
+    def retry(self, tenant: TenantId, job_id: JobId, generation: int | None = None) -> Job:
+        """Queue a job again that failed, was canceled or expired, under a new generation; return the job.
+
+        It has all its attempts again. One that is under way or succeeded stays as it is.
+
+        Args:
+            generation: the one that is to be followed: another one stays as it is, so that a retry that is
+                asked for twice happens once.
+
+        Raises:
+            NotFound: this tenant has no such job.
+        """
+        with self._database.begin() as connection:
+            row = begin_generation(
+                connection, tenant, job_id, generation=generation, tries=self._max_attempts
+            )
+        return self.get(tenant, job_id) if row is None else job_of(row)
+
+    def _stored_as(self, new: Sequence[NewJob]) -> Sequence[JobId]:
+        if all(job.idempotency is None for job in new):
+            return [job.id for job in new]
+        with self._database.read() as connection:
+            return [known_as(connection, job) for job in new]
 
     def _store(self, new: Sequence[NewJob], files: Sequence[NewFile]) -> _Jobs:
         waiting = [job for job in new if job.answered_by is None]
         tags = self._tagger.take(waiting) if waiting and self._database.dialect == "postgresql" else None
 
         def work(connection: Connection) -> _Jobs:
+            known = take_keys(connection, new)
+            fresh = [job for job in new if job.id not in known]
             record(connection, files)
-            done = answer(connection, new)
-            queued = self._queue(connection, [job for job in new if job.id not in done], tags)
-            return [done.get(job.id) or queued[job.id] for job in new]
+            stored = answer(connection, fresh)
+            stored |= self._queue(connection, [job for job in fresh if job.id not in stored], tags)
+            stored |= _read(connection, set(known.values()) - stored.keys())
+            return [stored[known.get(job.id, job.id)] for job in new]
 
         return self._database.write(work)
 
     def _queue(self, connection: Connection, new: Sequence[NewJob], tags: Tags | None) -> dict[JobId, Job]:
-        # Fewer tags than jobs: an answer went away between the look and the deed.
+        # Fewer tags than jobs: an answer went away between the look and the deed. More: a submit came again.
         if tags is None or len(tags.starts) != len(new):
             tags = take_tags(connection, lines_of(new))
         created_at = tags.taken_at
@@ -195,6 +233,11 @@ class Submits(Edge):
         _INSERT.run_all(connection, rows)
         link(connection, new)
         return {job.id: queued_job(job, created_at=created_at) for job in new}
+
+
+def _read(connection: Connection, ids: Collection[JobId]) -> dict[JobId, Job]:
+    rows = _MANY.run(connection, listed(connection, ids)).mappings() if ids else ()
+    return {row["id"]: job_of(row) for row in rows}
 
 
 def _insert(_: str) -> ClauseElement:

@@ -12,7 +12,7 @@ from sqlalchemy import update
 from shared.database import Database
 from shared.jobs import Claim, Job, NewJob, WorkerId, new_job_id
 from shared.store import JobStore
-from shared.tables import jobs, leaders, workers
+from shared.tables import deliveries, idempotency_keys, jobs, leaders, workers
 
 LEASE = timedelta(seconds=30)
 _MOMENTS = {
@@ -20,12 +20,15 @@ _MOMENTS = {
         "run_after",
         "lease_until",
         "created_at",
+        "retried_at",
         "queued_at",
         "start_by",
         "started_at",
         "finished_at",
         "expires_at",
     ),
+    deliveries: ("next_at", "created_at", "ended_at"),
+    idempotency_keys: ("created_at",),
     leaders: ("lease_until",),
     workers: ("seen_at",),
 }
@@ -86,3 +89,21 @@ def later(database: Database) -> Callable[[timedelta], None]:
 def lease_ends(later: Callable[[timedelta], None]) -> Callable[[], None]:
     """Return a function that lets every lease run out without a heartbeat."""
     return lambda: later(LEASE + timedelta(seconds=1))
+
+
+@pytest.fixture
+def break_commit(database: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return a function that breaks the next COMMIT `before` or `after` the database does it."""
+    dialect = database.engine.dialect
+    original = dialect.do_commit
+
+    def install(when: str) -> None:
+        def broken(connection: Any) -> None:
+            monkeypatch.setattr(dialect, "do_commit", original)
+            if when == "after":
+                original(connection)
+            raise dialect.loaded_dbapi.OperationalError("connection lost")
+
+        monkeypatch.setattr(dialect, "do_commit", broken)
+
+    return install

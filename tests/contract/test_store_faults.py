@@ -47,24 +47,6 @@ every_settlement = pytest.mark.parametrize("state", SETTLEMENTS)
 
 
 @pytest.fixture
-def break_commit(database: Database, monkeypatch: pytest.MonkeyPatch) -> Break:
-    """Return a function that breaks the next COMMIT `before` or `after` the database does it."""
-    dialect = database.engine.dialect
-    original = dialect.do_commit
-
-    def install(when: str) -> None:
-        def broken(connection: Any) -> None:
-            monkeypatch.setattr(dialect, "do_commit", original)
-            if when == "after":
-                original(connection)
-            raise dialect.loaded_dbapi.OperationalError("connection lost")
-
-        monkeypatch.setattr(dialect, "do_commit", broken)
-
-    return install
-
-
-@pytest.fixture
 def held(store: JobStore, submit: Submit, claim: Claiming, state: str) -> Claim:
     """Return a claim that can be settled so that its job reaches the state."""
     job = submit()

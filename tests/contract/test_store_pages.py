@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from shared.errors import InvalidRequest
-from shared.jobs import LOCAL, Job, JobId, JobState, NewJob, TenantId
+from shared.jobs import LOCAL, Claim, Failure, Job, JobId, JobState, NewJob, TenantId
 from shared.store import JobStore
 
 Submit = Callable[..., Job]
@@ -77,6 +77,24 @@ def test_filters_by_state_and_task(store: JobStore, submit: Submit) -> None:
     assert _ids(store.list(LOCAL, states=[JobState.CANCELED, JobState.FAILED])) == [canceled.id]
     assert _ids(store.list(LOCAL, states=[JobState.QUEUED], task="match")) == [queued.id]
     assert _ids(store.list(LOCAL, states=[JobState.EXPIRED])) == []
+
+
+def test_finds_jobs_by_the_error_they_failed_with(
+    store: JobStore, submit: Submit, claim: Callable[..., Claim]
+) -> None:
+    failed = []
+    for code in ("attempts_exhausted", "model_failed", "attempts_exhausted"):
+        submit()
+        held = claim()
+        store.fail(held, Failure(code=code, message="it broke"))
+        failed.append(held.id)
+    submit()
+
+    dead = {failed[0], failed[2]}
+    assert set(_ids(store.list(LOCAL, error="attempts_exhausted"))) == dead
+    assert set(_ids(store.list(LOCAL, error="attempts_exhausted", states=[JobState.FAILED]))) == dead
+    assert _ids(store.list(LOCAL, error="attempts_exhausted", states=[JobState.CANCELED])) == []
+    assert _ids(store.list(TenantId("ada"), error="attempts_exhausted")) == []
 
 
 @pytest.mark.parametrize("key", ["team", "$.team", "a.b", 'quo"ted', "it's", "ключ", "key", "value", "0", ""])

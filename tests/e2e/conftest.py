@@ -29,6 +29,7 @@ _ENV = {
     "ICONOTEXT_LEASE": str(LEASE_S),
     "ICONOTEXT_RECONCILE": "0.5",
     "ICONOTEXT_POLL": "0.5",
+    "ICONOTEXT_BLOB_GRACE": "5",
 }
 _START_S = 90.0
 _STOP_S = 45.0

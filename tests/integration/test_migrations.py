@@ -54,7 +54,7 @@ def test_partial_indexes_are_the_metadatas(database: Database) -> None:
 
 
 def _bare(where: str) -> str:
-    return where.replace("(", "").replace(")", "").strip()
+    return where.replace("(", "").replace(")", "").replace("::text", "").strip()
 
 
 def test_primary_keys_are_the_metadatas(database: Database) -> None:
@@ -80,9 +80,23 @@ def test_uploads_survive_their_tables_move(empty_url: str) -> None:
         query = select(metadata.tables["files"]).order_by("tenant", "id")
         with database.read() as connection:
             found = [dict(one) for one in connection.execute(query).mappings()]
-        assert found == [rows[2], rows[0], rows[1]]
+        assert found == [row | {"review_at": 0} for row in (rows[2], rows[0], rows[1])]
     finally:
         database.close()
+
+
+def test_the_release_before_can_still_write(database: Database) -> None:
+    # A rolling upgrade begins with the tables: what an older process inserts lacks the newest columns.
+    added = {"jobs": ("generation", "retried_at", "input_bytes", "webhook"), "files": ("review_at",)}
+    columns = {
+        (table, column["name"]): column
+        for table in added
+        for column in inspect(database.engine).get_columns(table)
+    }
+    for table, names in added.items():
+        for name in names:
+            column = columns[table, name]
+            assert column["nullable"] or column["default"] is not None, (table, name)
 
 
 def test_migrations_are_one_line_of_numbers(scripts: ScriptDirectory) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from shared.errors import ModelUnavailable
+from shared.failpoints import NONE, Failpoints
 from worker.engine.batching import Lanes
 from worker.engine.execution import answer_all, call
 from worker.engine.failures import is_sticky
@@ -40,6 +41,7 @@ class Engine:
         device: str,
         limits: BatchLimits,
         on_fatal: Callable[[Exception], None] = lambda _: None,
+        failpoints: Failpoints = NONE,
     ) -> None:
         """Take over the models; from `start` on, only the device thread may call those that are loaded.
 
@@ -54,6 +56,7 @@ class Engine:
         self._device = device
         self._lanes = Lanes(limits)
         self._on_fatal = on_fatal
+        self._failpoints = failpoints
         #: Guards everything below, and the lanes.
         self._lock = threading.Lock()
         #: Only the device thread waits on it.
@@ -304,7 +307,7 @@ class Engine:
         operation = slots[0].request.operation
         tickets = self._served = frozenset(slot.request.ticket for slot in slots)
         started = self._beat()
-        answers, failure = call(model, operation, [slot.item for slot in slots])
+        answers, failure = call(model, operation, [slot.item for slot in slots], self._failpoints)
         seconds = self._beat() - started
         self._served = frozenset()
         for ticket in tickets:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from shared.errors import ModelFailed, ModelOutOfMemory
+from shared.failpoints import NONE, Failpoint, Failpoints
 from worker.engine.failures import is_out_of_memory, is_sticky, release_memory
 from worker.engine.requests import Slot
 from worker.models.capabilities import Model
@@ -51,9 +52,12 @@ def answer_all(slots: list[Slot], attempt: Callable[[list[Slot]], BaseException 
     return largest if halved and largest and not misfit else None
 
 
-def call(model: Model, operation: str, items: list[Any]) -> tuple[Sequence[Any], BaseException | None]:
+def call(
+    model: Model, operation: str, items: list[Any], failpoints: Failpoints = NONE
+) -> tuple[Sequence[Any], BaseException | None]:
     """Return one answer per item and None; or no answer, and why. It raises nothing."""
     try:
+        failpoints.hit(Failpoint.MID_MODEL)
         answers = list(getattr(model, operation.partition(".")[2])(items))
     except BaseException as error:  # noqa: BLE001  a model may raise SystemExit, or asyncio's CancelledError
         # Keeping an out-of-memory error would keep its traceback, and with it the tensors.

@@ -5,9 +5,11 @@ A text may carry a command, to make the device misbehave on purpose:
 
     fake:fail           raises RuntimeError for any batch that holds it
     fake:memory         raises MemoryError for any batch that holds it
-    fake:exit           ends the process, as a crash in native code would
+    fake:exit           ends the process
+    fake:segv           ends it as a crash in native code does
     fake:sleep=SECONDS  takes that long
     fake:hang           never answers
+    fake:hold           never answers, in native code that does not let any other thread run either
     fake:nan            answers with NaN, which no model may: ModelFailed
     fake:allocate=BYTES takes so much memory while it answers
 
@@ -17,12 +19,15 @@ A picture that is `POISON` in every pixel fails like `fake:fail`. A manifest's `
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import re
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +70,7 @@ _CELLS = 4
 _CELL_PIXELS = 8
 #: Of squared distance in units of 255: a colour 30 levels away is still named with some certainty.
 _SOFTNESS = 0.02
-_COMMAND = re.compile(r"fake:(fail|memory|exit|hang|nan|(?:sleep|allocate)=\d+(?:\.\d+)?)")
+_COMMAND = re.compile(r"fake:(fail|memory|exit|segv|hang|hold|nan|(?:sleep|allocate)=\d+(?:\.\d+)?)")
 _CRASHED = 70
 _AN_HOUR_S = 3600.0
 
@@ -219,17 +224,28 @@ def obey(text: str) -> str:
             raise RuntimeError("fake:fail is in this batch")
         case "memory":
             raise MemoryError("fake:memory is in this batch")
-        case "exit":
-            os._exit(_CRASHED)
-        case "hang":
-            while True:
-                time.sleep(_AN_HOUR_S)
         case "sleep":
             time.sleep(float(number or 0))
         case "allocate":
             # Ones, for the kernel gives no page to zeros that nobody has written.
             np.ones(int(float(number or 0)), dtype=np.uint8)
+        case "exit" | "segv" | "hang" | "hold":
+            _end(command)
     return command
+
+
+def _end(command: str) -> NoReturn:
+    """Let this process do nothing any more."""
+    match command:
+        case "exit":
+            os._exit(_CRASHED)
+        case "segv":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "hold":
+            # PyDLL keeps the interpreter's lock during the call.
+            ctypes.PyDLL(None).sleep(int(_AN_HOUR_S))
+    while True:
+        time.sleep(_AN_HOUR_S)
 
 
 def refuse_poison(images: Sequence[Pixels]) -> None:

@@ -4,7 +4,19 @@ import pytest
 from werkzeug.exceptions import HTTPException, default_exceptions
 
 from api import errors
-from shared.errors import InvalidRequest, MalformedBody, Problem, StoreUnavailable, UnknownTask, every_error
+from shared.errors import (
+    BlobsFull,
+    DatabaseFull,
+    IconotextError,
+    InvalidRequest,
+    MalformedBody,
+    Overloaded,
+    Problem,
+    StoreUnavailable,
+    TooManyJobs,
+    UnknownTask,
+    every_error,
+)
 from tests.unit.api.conftest import Api
 from tests.unit.api.problems import refused
 
@@ -16,10 +28,40 @@ def test_every_error_has_a_status(kind: type) -> None:
     assert 400 <= status < 600
 
 
-def test_what_may_work_later_says_503_and_nothing_else_does() -> None:
+def test_what_may_work_later_says_429_503_or_507_and_nothing_else_does() -> None:
     later = {kind.code for kind in every_error() if kind.retryable}
 
-    assert {code for code, status in errors.STATUS.items() if status == 503} == later
+    assert {code for code, status in errors.STATUS.items() if status in {429, 503, 507}} == later
+
+
+@pytest.mark.parametrize(("kind", "status"), [(TooManyJobs, 429), (Overloaded, 503)])
+def test_a_refusal_says_when_to_come_back(
+    api: Api, monkeypatch: pytest.MonkeyPatch, kind: type[TooManyJobs | Overloaded], status: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise kind("too much waits", retry_after_s=17)
+
+    monkeypatch.setattr(type(api.services.admission), "check", refuse)
+
+    response = api.client.post("/v1/jobs", json={"task": "embed", "input": {"texts": ["a"]}})
+
+    refused(response, status, kind.code)
+    assert response.headers["Retry-After"] == "17"
+
+
+@pytest.mark.parametrize("kind", [DatabaseFull, BlobsFull])
+def test_a_full_disk_says_507_with_a_time_to_retry(
+    api: Api, monkeypatch: pytest.MonkeyPatch, kind: type[IconotextError]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise kind("no room")
+
+    monkeypatch.setattr(type(api.services.store), "create", fail)
+
+    response = api.client.post("/v1/jobs", json={"task": "embed", "input": {"texts": ["a"]}})
+
+    refused(response, 507, kind.code)
+    assert int(response.headers["Retry-After"]) > 2
 
 
 @pytest.mark.parametrize(

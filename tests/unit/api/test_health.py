@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from api.answers import Liveness, Readiness
@@ -19,7 +21,10 @@ def test_readiness_counts_the_workers(api: Api) -> None:
     answer = api.client.get("/readyz").get_json()
 
     assert Readiness.model_validate(answer, strict=True)
-    assert answer == {"status": "ok", "checks": {"database": "ok", "queue": "ok", "workers": 1}}
+    assert answer == {
+        "status": "ok",
+        "checks": {"database": "ok", "queue": "ok", "disk": "ok", "workers": 1},
+    }
 
 
 def test_without_the_queue_the_service_is_degraded_but_ready(api: Api) -> None:
@@ -29,6 +34,15 @@ def test_without_the_queue_the_service_is_degraded_but_ready(api: Api) -> None:
 
     assert (response.status_code, response.get_json()["status"]) == (200, "degraded")
     assert response.get_json()["checks"]["queue"] == "down"
+
+
+def test_with_a_disk_full_the_service_is_degraded_but_ready(make_api: Callable[..., Api]) -> None:
+    api = make_api(disk_reserve_bytes=2**60)
+
+    response = api.client.get("/readyz")
+
+    assert (response.status_code, response.get_json()["status"]) == (200, "degraded")
+    assert response.get_json()["checks"]["disk"] == "full"
 
 
 def test_without_the_database_the_service_is_alive_but_not_ready(

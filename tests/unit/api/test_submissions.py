@@ -71,7 +71,7 @@ MATRIX = [
     Bad("task is no text", {"task": 3, "input": {}}, 422, "invalid_request", "/task"),
     Bad("unknown task", {"task": "translate", "input": {}}, 422, "unknown_task", "/task"),
     Bad("no input", {"task": "classify"}, 422, "invalid_request", "/input"),
-    Bad("unknown field", {**classify(), "webhook": {}}, 422, "invalid_request", "/webhook"),
+    Bad("unknown field", {**classify(), "callback": {}}, 422, "invalid_request", "/callback"),
     Bad("unknown field of the input", classify(colour="red"), 422, "invalid_request", "/input/colour"),
     Bad("a name to escape", classify(**{"a/b~c": 1}), 422, "invalid_request", "/input/a~1b~0c"),
     Bad("missing image", {"task": "classify", "input": {}}, 422, "invalid_request", "/input/image"),

@@ -11,10 +11,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api import answers
+from api.admission import Marks, Waiting
 from api.fleet import Fleet
 from api.measures import Measures
 from shared.errors import StoreUnavailable
 from shared.jobs import WorkerId
+from shared.store import Load
 from tests.unit.api.conftest import Api
 from tests.unit.api.problems import refused
 
@@ -150,6 +152,34 @@ def test_requests_are_counted_by_route_and_status_and_timed(api: Api) -> None:
     assert found["iconotext_http_request_duration_seconds_bucket", "+Inf", "POST", "/v1/jobs", "202"] == 1
 
 
+def test_what_waits_and_how_much_may_is_shown(make_api: Callable[..., Api]) -> None:
+    api = make_api(max_queued_jobs_of_all=50, max_queued_bytes_of_all=10_000)
+    for _ in range(3):
+        api.client.post("/v1/jobs", json=EMBED)
+
+    found = samples(api)
+
+    assert (found["iconotext_queued_jobs",], found["iconotext_queued_jobs_mark",]) == (3, 50)
+    assert found["iconotext_queued_bytes_mark",] == 10_000
+
+
+def test_requests_that_are_told_to_come_back_are_counted_by_code(
+    make_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = make_api(max_queued_jobs=1)
+    for _ in range(3):
+        api.client.post("/v1/jobs", json=EMBED)
+    api.client.post("/v1/files", data=b"no image")
+    monkeypatch.setattr(type(api.services.blobs), "free_bytes", lambda _: 0)
+    full = make_api()
+    full.client.post("/v1/files", data=b"no image")
+
+    counted = [name for name in samples(api) if name[0] == "iconotext_refusals_total"]
+    assert counted == [("iconotext_refusals_total", "too_many_jobs")]
+    assert samples(api)["iconotext_refusals_total", "too_many_jobs"] == 2
+    assert samples(full)["iconotext_refusals_total", "blobs_full"] == 1
+
+
 def test_callers_cannot_make_the_metrics_grow(api: Api) -> None:
     before = len(samples(api))
     for word in ("a", "b", "c"):
@@ -188,7 +218,7 @@ def test_the_measures_are_made_with_the_database_away() -> None:
     def fail() -> Fleet:
         raise StoreUnavailable("the database does not answer")
 
-    measures = Measures(fail)
+    measures = Measures(fail, lambda: Waiting(load=Load(), marks=Marks(jobs=1, bytes=1)))
 
     with pytest.raises(StoreUnavailable):
         measures.exposition()

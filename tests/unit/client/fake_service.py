@@ -99,6 +99,7 @@ class FakeService(httpx.BaseTransport):
             "POST /v1/jobs:get": self._answer_many,
             "GET /v1/jobs/job_1": self._poll,
             "POST /v1/jobs/job_1/cancel": self._cancel,
+            "POST /v1/jobs/job_1/retry": self._retry,
         }
         route = routes.get(f"{request.method} {request.url.path}")
         return route(request) if route else problem(404, "not_found", "no such thing")
@@ -134,6 +135,12 @@ class FakeService(httpx.BaseTransport):
     def _cancel(self, request: httpx.Request) -> httpx.Response:
         self.job |= {"status": "canceled", "version": 9}
         return self._answer_job(200)
+
+    def _retry(self, request: httpx.Request) -> httpx.Response:
+        if request.url.params.get("generation") == str(self.job.get("generation", 1)):
+            self.job |= {"status": "queued", "version": self.job["version"] + 1}
+            self.job |= {"error": None, "generation": self.job.get("generation", 1) + 1}
+        return self._answer_job(202)
 
     def _accept_list(self, request: httpx.Request) -> httpx.Response:
         submissions = self.body()

@@ -34,8 +34,8 @@ def run(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(client.cli, "Client", connect)
     monkeypatch.delenv("ICONOTEXT_URL", raising=False)
 
-    def invoke(*words: str) -> Result:
-        return CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
+    def invoke(*words: str, given: str | None = None) -> Result:
+        return CliRunner().invoke(app, list(words), env={"COLUMNS": "200"}, input=given)
 
     return invoke
 
@@ -90,6 +90,11 @@ def test_submit_can_let_earlier_work_answer(run: Run, service: FakeService) -> N
 
     run("submit", "match", "--set", 'texts=["a"]')
     assert "cache" not in service.body()
+
+
+def test_submit_can_name_whom_to_tell(run: Run, service: FakeService) -> None:
+    run("submit", "match", "--set", 'texts=["a"]', "--webhook", "https://example.org/hook")
+    assert service.body()["webhook"] == {"url": "https://example.org/hook"}
 
 
 @pytest.fixture
@@ -293,6 +298,8 @@ def test_an_interrupt_is_status_130_without_a_traceback(run: Run, service: FakeS
         ["submit", "match", "--set", "nonsense"],
         ["submit", "match", "--label", "nonsense"],
         ["submit", "match", "--priority", "urgent"],
+        ["retry"],
+        ["retry", "job_1", "--error", "timeout"],
         ["--url", "nonsense", "tasks"],
         ["fly"],
     ],
@@ -327,6 +334,51 @@ def test_cancel_shows_how_the_job_stands(run: Run) -> None:
     done = run("cancel", "job_1")
     assert done.exit_code == 0
     assert "canceled" in done.stdout
+
+
+def test_list_finds_jobs_by_their_error(run: Run, service: FakeService) -> None:
+    service.script = [httpx.Response(200, json={"jobs": [service.job], "next_page_token": None})]
+
+    assert run("list", "--error", "attempts_exhausted").exit_code == 0
+    assert service.requests[0].url.params["error"] == "attempts_exhausted"
+
+
+def test_retry_queues_the_named_jobs_and_shows_them(run: Run, service: FakeService) -> None:
+    service.job |= {"status": "failed"}
+
+    done = run("retry", "job_1", "--json")
+
+    assert done.exit_code == 0
+    assert [(job["status"], job["generation"]) for job in json.loads(done.stdout)] == [("queued", 2)]
+
+
+def test_a_job_that_is_not_there_cannot_be_retried(run: Run, service: FakeService) -> None:
+    done = run("retry", "job_1", "job_9")
+    assert done.exit_code == 2
+    assert "no such thing" in done.stderr
+
+
+@pytest.mark.parametrize(("answer", "generation"), [("y\n", 2), ("n\n", 1)])
+def test_retrying_all_with_an_error_asks_first(
+    run: Run, service: FakeService, answer: str, generation: int
+) -> None:
+    service.job |= {"status": "failed", "generation": 1}
+    service.script = [httpx.Response(200, json={"jobs": [service.job], "next_page_token": None})]
+
+    done = run("retry", "--error", "attempts_exhausted", given=answer)
+
+    assert done.exit_code == (0 if generation == 2 else 1)
+    assert "retry 1 jobs?" in done.stderr
+    assert service.job["generation"] == generation
+
+
+def test_retrying_all_with_an_error_can_be_told_not_to_ask(run: Run, service: FakeService) -> None:
+    service.job |= {"status": "failed"}
+    service.script = [httpx.Response(200, json={"jobs": [service.job], "next_page_token": None})]
+
+    assert run("retry", "--error", "attempts_exhausted", "--yes").exit_code == 0
+    assert service.requests[0].url.params["error"] == "attempts_exhausted"
+    assert service.job["generation"] == 2
 
 
 def test_the_help_names_every_exit_status(run: Run) -> None:

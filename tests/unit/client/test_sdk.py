@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from client import (
     Options,
     RequestRefused,
     ServiceUnreachable,
+    Submission,
     WaitTimeout,
 )
 from tests.unit.client.fake_service import FakeService, problem, task_entry
@@ -253,11 +255,121 @@ def test_a_broken_service_is_unreachable_and_names_the_request(client: Client, s
         client.get("job_1")
 
 
-def test_a_submit_that_broke_off_is_not_sent_twice(client: Client, service: FakeService) -> None:
+def test_a_change_that_broke_off_is_not_sent_twice(client: Client, service: FakeService) -> None:
     service.script = [httpx.ReadError("reset")]
     with pytest.raises(ServiceUnreachable, match="broke off during POST"):
-        client.submit("match", {})
+        client.cancel("job_1")
     assert len(service.requests) == 1
+
+
+def keys(service: FakeService) -> list[str | None]:
+    """Return the key of every request that submitted something."""
+    return [
+        request.headers.get("idempotency-key") for request in service.requests if request.method == "POST"
+    ]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.ReadError("reset"),
+        httpx.RemoteProtocolError("closed"),
+        httpx.ReadTimeout("late"),
+        httpx.ConnectError("refused"),
+        problem(429, "too_many_jobs", "slow"),
+        problem(502, "", "bad gateway"),
+        problem(503, "overloaded", "busy"),
+        problem(504, "", "gateway timeout"),
+        problem(507, "blobs_full", "no room"),
+    ],
+    ids=lambda answer: answer.status_code if isinstance(answer, httpx.Response) else type(answer).__name__,
+)
+def test_a_submit_is_sent_again_as_the_same_submit(
+    client: Client, service: FakeService, answer: httpx.Response | Exception
+) -> None:
+    client.get("job_1")
+    service.script = [answer] * 5
+
+    assert client.submit("match", {}).id == "job_1"
+    assert len(keys(service)) == 6
+    assert len(set(keys(service))) == 1
+
+
+def test_every_submit_has_a_key_of_its_own_or_its_callers(client: Client, service: FakeService) -> None:
+    service.job |= {"status": "succeeded"}
+    client.submit("match", {})
+    client.run("match", {"texts": ["a"]})
+    client.submit_many([Submission("match", {"texts": ["a"]})])
+    client.submit("match", {}, idempotency_key="mine")
+
+    found = keys(service)
+    assert len(set(found)) == 4
+    assert None not in found
+    assert found[-1] == "mine"
+    assert "idempotency_key" not in service.body()["input"]
+
+
+def test_a_submit_is_not_sent_for_ever(service: FakeService) -> None:
+    with Client("http://service", transport=service, retry_for=0.05) as client:
+        client.get("job_1")
+        service.script = [httpx.ReadError("reset")] * 100_000
+        with pytest.raises(ServiceUnreachable, match="broke off during POST"):
+            client.submit("match", {})
+
+
+def test_a_submit_waits_as_long_as_it_is_asked_to(client: Client, service: FakeService) -> None:
+    client.get("job_1")
+    service.script = [httpx.Response(429, headers={"Retry-After": "0.2"})]
+    began = time.monotonic()
+
+    assert client.submit("match", {}).id == "job_1"
+    assert time.monotonic() - began >= 0.2
+
+
+def test_a_submit_to_a_service_never_seen_gives_up_soon(client: Client, service: FakeService) -> None:
+    service.script = [httpx.ConnectError("refused")] * 9
+    with pytest.raises(ServiceUnreachable, match="nothing answers"):
+        client.submit("match", {})
+    assert len(service.requests) == 3
+
+
+def test_a_read_is_not_tried_for_long(client: Client, service: FakeService) -> None:
+    client.get("job_1")
+    service.script = [httpx.ReadError("reset")] * 9
+    with pytest.raises(ServiceUnreachable, match="broke off during GET"):
+        client.get("job_1")
+    assert len(service.requests) == 4
+
+
+def test_a_retry_names_the_generation_that_was_seen(client: Client, service: FakeService) -> None:
+    service.job |= {"status": "failed", "generation": 3}
+    seen = client.get("job_1")
+
+    job = client.retry(seen)
+
+    assert (job.status, job.generation, job.error) == ("queued", 4, None)
+    assert service.requests[-1].url.params["generation"] == "3"
+    # Somebody who saw the same generation changes nothing any more.
+    assert client.retry(seen).generation == 4
+
+
+def test_a_retry_by_id_looks_first_and_survives_a_lost_answer(client: Client, service: FakeService) -> None:
+    service.job |= {"status": "failed"}
+
+    def lose(request: httpx.Request) -> httpx.Response:
+        service._retry(request)
+        raise httpx.ReadError("reset")
+
+    service.script = [httpx.Response(200, json=service.job), lose]
+
+    assert client.retry("job_1").generation == 2
+    assert [request.method for request in service.requests] == ["GET", "POST", "POST"]
+
+
+def test_jobs_are_listed_by_their_error(client: Client, service: FakeService) -> None:
+    service.script = [httpx.Response(200, json={"jobs": [service.job], "next_page_token": None})]
+    assert len(list(client.list(error="attempts_exhausted"))) == 1
+    assert dict(service.requests[0].url.params) == {"error": "attempts_exhausted"}
 
 
 def test_a_read_that_broke_off_is_tried_again(client: Client, service: FakeService) -> None:

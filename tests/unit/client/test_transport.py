@@ -30,6 +30,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: bytes) -> None:
         self.server.callers.append(self.client_address[1])
+        if (key := self.headers["Idempotency-Key"]) is not None:
+            self.server.keys.append(key)
+            if len(self.server.keys) < 3:
+                # Taken in, and the answer lost.
+                self.close_connection = True
+                return
         if self.path == "/late":
             self.server.released.wait(10)
         # Who asked may have given up.
@@ -52,6 +58,8 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         #: The port of the caller of each request, which names its connection.
         self.callers: list[int] = []
+        #: The key of each submit.
+        self.keys: list[str] = []
         self.released = threading.Event()
         #: It has closed a connection.
         self.closed = threading.Event()
@@ -103,6 +111,15 @@ def test_a_submit_bears_that_its_connection_was_closed_while_idle(
     assert server.closed.wait(10)
 
     assert post(transport, b"x") == b"x"
+
+
+def test_a_submit_whose_answer_was_lost_comes_again_with_its_key(
+    transport: Transport, server: Server
+) -> None:
+    transport.request("GET", "/")
+    assert transport.submit("/v1/jobs", (b"{}", "application/json")).content == b"{}"
+    assert len(server.keys) == 3
+    assert len(set(server.keys)) == 1
 
 
 def test_threads_do_not_share_a_connection_at_a_time(transport: Transport, server: Server) -> None:

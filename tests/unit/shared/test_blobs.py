@@ -85,7 +85,9 @@ def test_what_the_first_release_stored_is_still_found(blobs: BlobStore) -> None:
     assert blobs.size(NAME) == len(CONTENT)
     with blobs.open(NAME) as reader:
         assert reader.read() == CONTENT
-    blobs.delete(NAME)
+    assert list(blobs.names(NAME[:2])) == [NAME]
+    blobs.keep([NAME])
+    assert blobs.discard(NAME, unused_since=blobs.clock())
     assert not blobs.exists(NAME)
 
 
@@ -122,13 +124,6 @@ def test_what_is_not_there_is_not_found(blobs: BlobStore) -> None:
     for look in (blobs.read, blobs.open, blobs.size):
         with pytest.raises(NotFound):
             look(absent)
-
-
-def test_a_deleted_file_is_gone_and_deleting_it_again_is_no_error(blobs: BlobStore) -> None:
-    blobs.put(CONTENT)
-    blobs.delete(NAME)
-    blobs.delete(NAME)
-    assert not blobs.exists(NAME)
 
 
 def test_a_folder_that_cannot_be_written_is_reported_as_unavailable(tmp_path: Path) -> None:

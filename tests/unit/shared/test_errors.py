@@ -8,7 +8,16 @@ from collections.abc import Iterator
 import pytest
 
 from shared import errors
-from shared.errors import CallerError, IconotextError, InvalidRequest, Problem, SystemFault, every_error
+from shared.errors import (
+    CallerError,
+    IconotextError,
+    InvalidRequest,
+    Overloaded,
+    Problem,
+    SystemFault,
+    TooManyJobs,
+    every_error,
+)
 
 # Other tests may have made subclasses of their own in this process.
 TREE = [kind for kind in every_error() if kind.__module__ == errors.__name__]
@@ -65,13 +74,15 @@ def test_an_error_is_the_callers_or_ours_and_never_both(kind: type[IconotextErro
 @pytest.mark.parametrize(
     "kind", [kind for kind in TREE if issubclass(kind, CallerError)], ids=lambda kind: kind.__name__
 )
-def test_a_wrong_request_is_not_tried_again(kind: type[CallerError]) -> None:
-    assert not kind.retryable
+def test_a_wrong_request_is_not_tried_again_but_one_too_many_is(kind: type[CallerError]) -> None:
+    assert kind.retryable == (kind is TooManyJobs)
 
 
 @pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)
 def test_an_error_says_its_message(kind: type[IconotextError]) -> None:
-    error = kind("9000x9000 px; the limit is 40 megapixels")
+    more = {"retry_after_s": 1} if kind in {TooManyJobs, Overloaded} else {}
+
+    error = kind("9000x9000 px; the limit is 40 megapixels", **more)
 
     assert error.message == str(error) == "9000x9000 px; the limit is 40 megapixels"
 

@@ -1,11 +1,14 @@
-"""One leader ends dead leases, hints again where hints are missing, and forgets the old."""
+"""One leader ends dead leases, meets deadlines, and hints again where hints are missing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
 
+import pytest
+
 from shared.database import Database
+from shared.errors import StoreUnavailable
 from shared.jobs import JobId, JobState, WorkerId
 from shared.tables import jobs
 from tests.unit.worker.conftest import Kernel
@@ -29,7 +32,7 @@ class Recorder:
 
 
 def reconciler(kernel: Kernel, hints: Recorder, worker: str = "leader") -> Reconciler:
-    return Reconciler(kernel.store, hints, kernel.blobs, WorkerId(worker), EVERY)  # type: ignore[arg-type]  # what it calls is here
+    return Reconciler(kernel.store, hints, WorkerId(worker), EVERY)  # type: ignore[arg-type]  # what it calls is here
 
 
 def age(database: Database, by: timedelta) -> None:
@@ -84,10 +87,62 @@ def test_no_hint_is_sent_when_redis_holds_enough(kernel: Kernel) -> None:
     assert hints.sent == []
 
 
-def test_what_is_past_its_retention_is_forgotten_with_its_files(kernel: Kernel, database: Database) -> None:
-    job = kernel.run(input={"word": "x" * 1000}, retain=timedelta(hours=1))
-    assert job.result_file is not None
-    age(database, timedelta(hours=2))
-    reconciler(kernel, Recorder()).round()
-    assert not kernel.blobs.exists(job.result_file)
-    assert kernel.store.list(job.tenant, page_size=10, after=None)[0] == []
+@pytest.mark.parametrize("broken", ["expire_leases", "expire_deadlines", "backlog"])
+def test_what_fails_keeps_nothing_else_from_being_done(
+    kernel: Kernel, database: Database, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def away() -> int:
+        raise StoreUnavailable("the database was busy")
+
+    hints = Recorder()
+    kernel.submit()
+    kernel.claim("dead worker")
+    late = kernel.submit(start_within=timedelta(seconds=10))
+    kernel.submit()
+    age(database, timedelta(minutes=1))
+    monkeypatch.setattr(kernel.store, broken, lambda *_: away())
+
+    reconciler(kernel, hints).round()
+
+    done = {
+        "expire_leases": kernel.store.has_suspects(["default"]),
+        "expire_deadlines": kernel.job(late).state is JobState.EXPIRED,
+        "backlog": bool(hints.sent),
+    }
+    assert done == {name: name != broken for name in done}
+
+
+def test_a_worker_leads_until_it_asks_in_vain(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    leader, follower = reconciler(kernel, Recorder(), "leader"), reconciler(kernel, Recorder(), "follower")
+    leader.round()
+    follower.round()
+    assert (leader.leads, follower.leads) == (True, False)
+
+    def away(*_: object) -> bool:
+        raise StoreUnavailable("the database was busy")
+
+    monkeypatch.setattr(kernel.store, "lead", away)
+    with pytest.raises(StoreUnavailable):
+        leader.round()
+    assert not leader.leads
+
+
+def test_no_lease_is_ended_while_living_workers_may_not_have_been_heard(
+    kernel: Kernel, database: Database
+) -> None:
+    kernel.submit()
+    kernel.claim("silent worker")
+    age(database, timedelta(minutes=1))
+    heard: list[bool] = []
+    patient = Reconciler(
+        kernel.store,
+        Recorder(),  # type: ignore[arg-type]  # what it calls is here
+        WorkerId("leader"),
+        EVERY,
+        may_end_leases=lambda: bool(heard),
+    )
+    patient.round()
+    assert not kernel.store.has_suspects(["default"])
+    heard.append(True)
+    patient.round()
+    assert kernel.store.has_suspects(["default"])

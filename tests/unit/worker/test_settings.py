@@ -16,6 +16,11 @@ def test_pools_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(WorkerSettings).pools == ("gpu-large", "cpu")
 
 
+def test_the_waits_between_tries_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICONOTEXT_WEBHOOK_WAITS", "0.5, 300")
+    assert read(WorkerSettings).webhook_waits == (timedelta(seconds=0.5), timedelta(minutes=5))
+
+
 def test_the_heartbeat_is_a_third_of_the_lease_unless_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ICONOTEXT_LEASE", "9")
     assert read(WorkerSettings).resolved_heartbeat == timedelta(seconds=3)
@@ -27,6 +32,7 @@ def test_the_heartbeat_is_a_third_of_the_lease_unless_said(monkeypatch: pytest.M
         ("ICONOTEXT_SLOTS", "0", "ICONOTEXT_SLOTS"),
         ("ICONOTEXT_POOLS", " , ", "ICONOTEXT_POOLS"),
         ("ICONOTEXT_LEASE", "-5", "ICONOTEXT_LEASE"),
+        ("ICONOTEXT_WEBHOOK_WAITS", "5,soon", "ICONOTEXT_WEBHOOK_WAITS"),
         ("ICONOTEXT_HEARTBEAT", "25", "at most a third of the lease"),
     ],
 )

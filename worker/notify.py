@@ -1,0 +1,159 @@
+"""Telling others of jobs' ends: a message that is due is sent until it is taken, or given up."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import structlog
+
+from shared.errors import StoreUnavailable, WebhookRefused
+from shared.store import Delivery, JobStore, Try
+from worker.posting import Headers, Poster, PostFailed
+from worker.targets import Targets
+
+#: Messages on their way at once.
+_SENDERS = 8
+#: In tries' time; then a message is taken for lost. Most of it is for resolving a name, which has no limit.
+_LEASE_TRIES = 3
+#: The endpoint says that it is gone for good.
+_GONE = 410
+#: How soon it is noticed that the worker stops.
+_LOOK_S = 0.5
+
+log = structlog.get_logger()
+
+
+def headers_of(delivery: Delivery) -> Headers:
+    """Return the headers of one try at a message, by Standard Webhooks."""
+    return {
+        "content-type": "application/json",
+        "user-agent": "iconotext",
+        "webhook-id": delivery.id,
+        # The database's clock: this machine's may be wrong, and a receiver refuses what seems old.
+        "webhook-timestamp": str(int(delivery.taken_at.timestamp())),
+    }
+
+
+class Notifier:
+    """Sends what is due. Every worker does, each message is with one of them at a time."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        targets: Targets,
+        poster: Poster,
+        *,
+        timeout: timedelta,
+        waits: Sequence[timedelta],
+    ) -> None:
+        """Take the store and the rules.
+
+        Args:
+            targets: where messages may go.
+            timeout: the poster's.
+            waits: before the second try, the third and so on; a message whose last try failed is given up.
+        """
+        self._store = store
+        self._targets = targets
+        self._poster = poster
+        self._timeout = timeout
+        self._waits = tuple(waits)
+        self._stopping = threading.Event()
+        self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="notifier")
+        self._free = threading.Semaphore(_SENDERS)
+
+    def stop(self) -> None:
+        """Take nothing more; what is on its way goes on."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Take nothing more, and wait for what is on its way."""
+        self.stop()
+        self._senders.shutdown(wait=True)
+
+    def round(self) -> None:
+        """Send all that is due."""
+        while self._store.has_deliveries() and (free := self._acquire()):
+            taken: list[Delivery] = []
+            try:
+                taken = self._store.claim_deliveries(free, self._timeout * _LEASE_TRIES)
+            finally:
+                for _ in range(free - len(taken)):
+                    self._free.release()
+            for delivery in taken:
+                self._senders.submit(self._run, delivery)
+            if not taken:
+                return
+
+    def _acquire(self) -> int:
+        """Return how many senders are free, as soon as one is; 0 when the worker stops."""
+        while not self._stopping.is_set():
+            if self._free.acquire(timeout=_LOOK_S):
+                count = 1
+                while self._free.acquire(blocking=False):
+                    count += 1
+                return count
+        return 0
+
+    def _run(self, delivery: Delivery) -> None:
+        try:
+            self._settle(delivery, self._try(delivery))
+        except StoreUnavailable as error:
+            log.warning(
+                "cannot note a try, the message comes again", message=delivery.id, reason=error.message
+            )
+        except Exception:
+            log.exception("a try ended with a bug, the message comes again", message=delivery.id)
+        finally:
+            self._free.release()
+
+    def _try(self, delivery: Delivery) -> Try:
+        began = time.monotonic()
+        status, error = self._send(delivery)
+        return Try(status=status, error=error, ms=round((time.monotonic() - began) * 1000))
+
+    def _send(self, delivery: Delivery) -> tuple[int | None, str | None]:
+        """Return the answer's status, if one came, and what is wrong, if anything is."""
+        try:
+            target = self._targets.find(delivery.url)
+            status = self._poster.post(target, delivery.url, delivery.body.encode(), headers_of(delivery))
+        except WebhookRefused as error:
+            return None, error.message
+        except PostFailed as error:
+            return None, str(error)
+        except OSError as error:
+            return None, f"the host's address cannot be found: {error.strerror or error}"
+        return status, _fault_in(status)
+
+    def _settle(self, delivery: Delivery, done: Try) -> None:
+        if done.error is None:
+            self._store.delivered(delivery.id, done)
+            return
+        wait = None
+        if done.status != _GONE and delivery.attempts < len(self._waits):
+            # Not all that one endpoint missed at the same moment.
+            wait = self._waits[delivery.attempts] * random.uniform(0.8, 1.2)  # noqa: S311  # guards nothing
+        log.info(
+            "not delivered",
+            message=delivery.id,
+            job=delivery.job_id,
+            attempt=delivery.attempts + 1,
+            reason=done.error,
+            again_in_s=None if wait is None else round(wait.total_seconds()),
+        )
+        self._store.not_delivered(delivery.id, done, wait)
+
+
+def _fault_in(status: int) -> str | None:
+    if 200 <= status < 300:
+        return None
+    if 300 <= status < 400:
+        return f"it answered {status}: redirects are not followed, give the URL that they lead to"
+    if status == _GONE:
+        return "it answered 410: the endpoint is gone"
+    return f"it answered {status}; 200 to 299 says that the message was taken"
