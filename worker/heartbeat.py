@@ -100,6 +100,8 @@ class Heartbeat:
 
     def start(self) -> None:
         self._announce()
+        # Now: the first job may hold the process before the watch has come by once.
+        self._arm()
         self._thread.start()
         self._watch.start()
 

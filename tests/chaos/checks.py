@@ -171,11 +171,11 @@ def recoveries(stories: Mapping[str, list[Entry]], deaths: Iterable[Death]) -> l
     return found
 
 
-def longest_gap_s(stories: Mapping[str, list[Entry]], since: float, until: float) -> float:
-    """Return the longest time without any job's end, between two moments of `time.time()`."""
+def longest_gap(stories: Mapping[str, list[Entry]], since: float, until: float) -> tuple[float, float]:
+    """Return when the longest time without any job's end began and ended, between two moments."""
     ends = sorted(entry.at / 1000 for story in stories.values() for entry in story if entry.is_end)
     inside = [since, *(one for one in ends if since <= one <= until), until]
-    return max(after - before for before, after in itertools.pairwise(inside))
+    return max(itertools.pairwise(inside), key=lambda pair: pair[1] - pair[0])
 
 
 def reruns(stories: Mapping[str, list[Entry]]) -> int:

@@ -135,6 +135,8 @@ class _Run:
     seed: int
     findings: Findings = field(default_factory=Findings)
     faults: Counter[str] = field(default_factory=Counter)
+    #: Each of them: its name, when it began and when it was over.
+    spans: list[tuple[str, float, float]] = field(default_factory=list)
     #: From the first submit to the last fault's end, on `time.time()`.
     began: float = 0.0
     over: float = 0.0
@@ -201,7 +203,7 @@ def _hurt(built: World, users: Users, this: _Run, console: Console) -> None:
             working.join(_LOOK_S)
             bar.update(done, completed=faults.done.total())
             bar.update(accepted, completed=len(users.accepted))
-    this.faults, this.over = faults.done, time.time()
+    this.faults, this.spans, this.over = faults.done, faults.spans, time.time()
     _calm(built)
 
 
@@ -313,7 +315,10 @@ def _add_effects(report: Report, built: World, verdict: checks.Verdict, this: _R
     report.add("recovery p50", [quantile(waits, 0.5)], "s")
     report.add("recovery p99", [quantile(waits, 0.99)], "s")
     report.add("recovery max", [max(waits)], "s")
-    report.add("longest gap", [checks.longest_gap_s(verdict.stories, this.began, this.over)], "s")
+    since, until = checks.longest_gap(verdict.stories, this.began, this.over)
+    during = sorted({name for name, began, over in this.spans if began < until and over > since})
+    report.add("longest gap", [until - since], "s")
+    report.note(f"longest gap after {since - this.began:.0f} s, during {during}")
     report.add("fenced writes", [checks.lines_with(built.stage.logs, "the outcome is dropped")], "writes")
     report.add("kept outcomes", [checks.lines_with(built.stage.logs, "settled after all")], "outcomes")
     report.add("re-runs", [checks.reruns(verdict.stories)], "runs")

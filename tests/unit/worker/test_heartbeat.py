@@ -294,8 +294,5 @@ beat = Heartbeat(
     SimpleNamespace(), "worker", device_progress=time.monotonic, announce=lambda: None, **lengths
 )
 beat.start()
-deadline = time.monotonic() + 1.5
-while time.monotonic() < deadline:
-    pass
 ctypes.PyDLL(None).sleep(60)
 """
