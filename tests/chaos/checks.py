@@ -202,8 +202,7 @@ def _check_row(row: Row, orders: Mapping[int, Order], story: list[Entry], findin
     """A job ended as its input says it must, with the result that its input has (I2, I5)."""
     order = orders[int(row.label)]
     if order.job_id != row.id:
-        # A batch without an answer: its jobs exist beside those that were sent again.
-        findings.count("jobs of submits that got no answer")
+        findings.fault("I9 keys", f"order {order.number} became {row.id} beside {order.job_id}")
     piece = order.piece
     claims = [entry for entry in story if entry.event == "claim"]
     words = ""

@@ -209,17 +209,21 @@ class Users:
             return
 
     def _submit_together(self, client: httpx.Client, orders: list[Order]) -> None:
-        """Submit a batch; what happened to one without an answer is unknown, so its jobs are sent singly."""
-        answer = self.ask(client, "POST", "/v1/jobs:batch", json=[self._body(order) for order in orders])
-        if answer is None or answer.status_code != 207:
-            for order in orders:
-                self._submit(client, order)
+        headers = {"Idempotency-Key": f"{self._run}-{orders[0].number}-together"}
+        body = [self._body(order) for order in orders]
+        while not self._done.is_set():
+            answer = self.ask(client, "POST", "/v1/jobs:batch", json=body, headers=headers)
+            if answer is None:
+                self._done.wait(_PAUSE_S)
+                continue
+            for order, outcome in zip(orders, answer.json().get("jobs", ()), strict=False):
+                if "job" in outcome:
+                    self._accept(order, outcome["job"])
+                else:
+                    self.findings.fault("I7 errors", f"batch: {outcome}")
+            if answer.status_code != httpx.codes.MULTI_STATUS:
+                self.findings.fault("I7 errors", f"batch: {answer.status_code} {answer.text[:200]}")
             return
-        for order, outcome in zip(orders, answer.json()["jobs"], strict=True):
-            if "job" in outcome:
-                self._accept(order, outcome["job"])
-            else:
-                self.findings.fault("I7 errors", f"batch: {outcome}")
 
     def _body(self, order: Order) -> Json:
         body = {**order.piece.body, "labels": {"order": str(order.number)}}
