@@ -79,8 +79,8 @@ jobs = Table(
     Column("error_retryable", Boolean),
     Column("batch_size", Integer),
     Column("result_file", Text),
-    # In the database these four came after the wide ones, which whoever reads them reads too. What a running
-    # job looks like so far:
+    # In the database these came after the wide ones, to `webhook`; whoever reads them reads those too.
+    # What a running job looks like so far:
     Column("preview", Text),
     # Its result may answer later jobs of its tenant, under the key that its worker settled it with.
     Column("cache", Boolean, nullable=False, server_default=false()),

@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -67,7 +67,7 @@ class Verdict:
 
     stories: Mapping[str, list[Entry]]
     rows: Mapping[str, Row]
-    by_state: dict[str, int] = field(default_factory=dict)
+    by_state: Counter[str] = field(default_factory=Counter)
 
 
 def wait_for_the_end(database: Database, seconds: float = ENDED_WITHIN_S) -> float | None:
@@ -97,7 +97,7 @@ def examine(database: Database, orders: Iterable[Order], findings: Findings) -> 
         _check_order(order, rows, findings)
     for row in rows.values():
         _check_row(row, known, stories[row.id], findings)
-        verdict.by_state[row.state] = verdict.by_state.get(row.state, 0) + 1
+        verdict.by_state[row.state.value] += 1
     return verdict
 
 

@@ -8,7 +8,6 @@ import random
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,9 +39,6 @@ class Order:
     job_id: str | None = None
     #: Since when it is a promise, on `time.time()`.
     accepted_at: float | None = None
-    #: The highest generation that its user asked for.
-    generation: int = 1
-    was_canceled: bool = False
 
 
 @dataclass(slots=True)
@@ -164,16 +160,6 @@ class Users:
             return None
         return answer
 
-    def until_answered(self, send: Callable[[httpx.Client], httpx.Response | None]) -> httpx.Response | None:
-        """Return the first answer, asking again and again; None when the run is over."""
-        while not self._done.is_set():
-            with self.client() as client:
-                while not self._done.is_set():
-                    if (answer := send(client)) is not None:
-                        return answer
-                    self._done.wait(_PAUSE_S)
-        return None
-
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self._url, timeout=_TIMEOUT_S, trust_env=False)
 
@@ -252,8 +238,6 @@ class Users:
                 if self.ask(client, "POST", f"/v1/jobs/{order.job_id}/cancel") is None:
                     with self._next:
                         heapq.heappush(self._cancels, (time.monotonic() + _PAUSE_S, number))
-                else:
-                    order.was_canceled = True
 
     def _poll_all(self, seed: int) -> None:
         drawn = random.Random(seed)

@@ -135,6 +135,8 @@ class _Run:
     seed: int
     findings: Findings = field(default_factory=Findings)
     faults: Counter[str] = field(default_factory=Counter)
+    #: What stood in the way of one; it was done a little later.
+    errors: list[str] = field(default_factory=list)
     #: Each of them: its name, when it began and when it was over.
     spans: list[tuple[str, float, float]] = field(default_factory=list)
     #: From the first submit to the last fault's end, on `time.time()`.
@@ -203,6 +205,7 @@ def _hurt(built: World, users: Users, this: _Run, console: Console) -> None:
             working.join(_LOOK_S)
             bar.update(done, completed=faults.done.total())
             bar.update(accepted, completed=len(users.accepted))
+    this.errors = faults.errors
     this.faults, this.spans, this.over = faults.done, faults.spans, time.time()
     _calm(built)
 
@@ -290,6 +293,7 @@ def _note(report: Report, verdict: checks.Verdict, this: _Run) -> None:
     report.note(f"seed {this.seed}, {this.kind}, {this.spent_s:.0f} s")
     report.note(f"ends {dict(sorted(verdict.by_state.items()))}")
     report.note(f"faults {dict(sorted(this.faults.items()))}")
+    report.note(f"faults done again, since another one was in the way: {len(this.errors)}")
     report.note(f"seen {dict(sorted(this.findings.counts.items()))}")
     examples = (f"{name}: {words}" for name, found in this.findings.faults.items() for words in found)
     for words in itertools.islice(examples, _EXAMPLES):

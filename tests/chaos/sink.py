@@ -30,7 +30,6 @@ class Sink:
         self.bodies: defaultdict[str, set[str]] = defaultdict(set)
         #: (job, generation) of each event taken, and its type.
         self.told: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
-        self.refused = 0
         sink = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -56,7 +55,6 @@ class Sink:
             is_new = message_id not in self.bodies
             self.bodies[message_id].add(hashlib.sha256(body).hexdigest())
             if is_new and len(self.bodies) % _REFUSED == 0:
-                self.refused += 1
                 return 503
             self.taken[message_id] += 1
             event = json.loads(body)

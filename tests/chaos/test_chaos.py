@@ -41,6 +41,6 @@ def test_a_scene_in_small(scene: str, share: str) -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.usefixtures("small")
 def test_a_full_disk_is_said_and_survived() -> None:
     run("disks")
