@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from api.rates import DrainRate
 from api.settings import ApiSettings
@@ -79,6 +79,7 @@ class Admission:
         *,
         load: Callable[[], Mapping[TenantId, Load]],
         workers: Callable[[], list[tuple[WorkerId, Json]]],
+        queued_jobs: Callable[[TenantId], int | None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         spread: Callable[[float, float], float] = random.uniform,
     ) -> None:
@@ -87,6 +88,7 @@ class Admission:
         Args:
             load: `JobStore.queued_load`.
             workers: what each living worker says of itself.
+            queued_jobs: how many jobs of a tenant may wait, where it has a mark of its own.
             clock: seconds.
             spread: a random number between two.
         """
@@ -94,6 +96,7 @@ class Admission:
         self._of_all = Marks(jobs=settings.max_queued_jobs_of_all, bytes=settings.max_queued_bytes_of_all)
         self._ask_load = load
         self._ask_workers = workers
+        self._queued_jobs = queued_jobs
         self._clock = clock
         self._spread = spread
         self._rate = DrainRate()
@@ -111,8 +114,9 @@ class Admission:
             TooManyJobs, Overloaded: there is none; its `retry_after_s` says when there may be.
         """
         self._refresh()
+        marks = self._marks_of(owner)
         with self._lock:
-            self._require(owner, jobs=1, size=0)
+            self._require(owner, marks, jobs=1, size=0)
 
     @contextmanager
     def room(self, owner: TenantId, *, jobs: int, size: int) -> Iterator[None]:
@@ -125,9 +129,10 @@ class Admission:
             TooManyJobs, Overloaded: not all of them have room.
         """
         self._refresh()
+        marks = self._marks_of(owner)
         with self._lock:
             if jobs:
-                self._require(owner, jobs=jobs, size=size)
+                self._require(owner, marks, jobs=jobs, size=size)
             self._tally.reserve(owner, jobs, size)
         is_stored = False
         try:
@@ -143,13 +148,17 @@ class Admission:
         with self._lock:
             return Waiting(load=self._total(), marks=self._of_all)
 
-    def _require(self, owner: TenantId, *, jobs: int, size: int) -> None:
+    def _marks_of(self, owner: TenantId) -> Marks:
+        jobs = self._queued_jobs(owner)
+        return self._of_tenant if jobs is None else replace(self._of_tenant, jobs=jobs)
+
+    def _require(self, owner: TenantId, marks: Marks, *, jobs: int, size: int) -> None:
         own = self._tally.beside(self._looked.get(owner, _NOTHING), owner)
-        if self._of_tenant.refuses(own, jobs=jobs, size=size):
-            words = _words("of yours wait", own, self._of_tenant, jobs)
+        if marks.refuses(own, jobs=jobs, size=size):
+            words = _words("of yours wait", own, marks, jobs)
             # Its jobs are started in turn with those of the others.
             share = 1 / max(len(self._looked), 1)
-            after_s = self._retry_after(self._of_tenant.excess(own, jobs=jobs, size=size), share)
+            after_s = self._retry_after(marks.excess(own, jobs=jobs, size=size), share)
             raise TooManyJobs(words, retry_after_s=after_s)
         total = self._total()
         if self._of_all.refuses(total, jobs=jobs, size=size):

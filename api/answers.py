@@ -33,6 +33,7 @@ _JOB: Json = {
     "links": {
         "self": "/v1/jobs/job_019a7c2f0d144bd8a1c2e9d07f3b5a68",
         "cancel": "/v1/jobs/job_019a7c2f0d144bd8a1c2e9d07f3b5a68/cancel",
+        "events": "/v1/jobs/job_019a7c2f0d144bd8a1c2e9d07f3b5a68/events",
     },
     "result": None,
 }
@@ -78,6 +79,21 @@ _SYSTEM: Json = {
     "backlog": {"default": 12},
     "scaling": {
         "default": {"queued": 12, "workers": 1, "slots": 8, "busy_seconds": 1.5, "queued_per_slot": 1.5}
+    },
+}
+_SIGNED_WITH = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+_WEBHOOK: Json = {
+    "id": "wh_5f0c7a2b9d3e4f60718293a4b5c6d7e8",
+    "url": "https://example.org/iconotext",
+    "events": ["job.failed"],
+    "description": "on call",
+    "enabled": True,
+    "disabled_because": None,
+    "created_at": "2026-01-01T12:00:00.000Z",
+    "rotated_at": None,
+    "links": {
+        "self": "/v1/webhooks/wh_5f0c7a2b9d3e4f60718293a4b5c6d7e8",
+        "deliveries": "/v1/webhooks/wh_5f0c7a2b9d3e4f60718293a4b5c6d7e8/deliveries",
     },
 }
 _DELIVERY: Json = {
@@ -127,7 +143,9 @@ class JobProgress(Answer):
 
 class JobQueue(Answer):
     position: int | None = Field(description="Jobs to be claimed before it; null: not counted.")
-    eta_s: float | None
+    eta_s: float | None = Field(
+        description="Seconds until it may begin, from how fast jobs end now; null while nobody knows."
+    )
 
 
 class JobError(Answer):
@@ -150,6 +168,7 @@ class JobBatch(Answer):
 class JobLinks(Answer):
     self: str
     cancel: str
+    events: str
 
 
 class JobSummary(Answer):
@@ -250,6 +269,54 @@ class Delivery(Answer):
     tries: list[DeliveryTry]
 
 
+class DeliveryPage(Answer):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"deliveries": [_DELIVERY], "next_page_token": None}]}
+    )
+
+    deliveries: list[Delivery]
+    next_page_token: str | None
+
+
+class WebhookLinks(Answer):
+    self: str
+    deliveries: str
+
+
+class Webhook(Answer):
+    model_config = ConfigDict(json_schema_extra={"examples": [_WEBHOOK]})
+
+    id: str
+    url: str
+    events: list[str]
+    description: str
+    enabled: bool
+    disabled_because: str | None = Field(
+        description="In words: a 410, or days of failures; null while enabled."
+    )
+    created_at: str
+    rotated_at: str | None = Field(description="When its present secret took over; null for the first.")
+    links: WebhookLinks
+
+
+class WebhookWithSecret(Webhook):
+    model_config = ConfigDict(json_schema_extra={"examples": [_WEBHOOK | {"secret": _SIGNED_WITH}]})
+
+    secret: str = Field(description="Of Standard Webhooks: `whsec_` and base64.")
+
+
+class Webhooks(Answer):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"webhooks": [_WEBHOOK]}]})
+
+    webhooks: list[Webhook]
+
+
+class WebhookSecret(Answer):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"secret": _SIGNED_WITH}]})
+
+    secret: str
+
+
 class Deliveries(Answer):
     model_config = ConfigDict(json_schema_extra={"examples": [{"deliveries": [_DELIVERY]}]})
 
@@ -330,12 +397,28 @@ class Checks(Answer):
     database: Literal["ok"]
     queue: Literal["ok", "down"]
     disk: Literal["ok", "full"] = Field(description="Of the blobs and of SQLite, where they are local.")
+    secret: Literal["ok", "differs"] = Field(description="That signs webhooks: the API's and the workers'.")
     workers: int
 
 
 class Readiness(Answer):
     status: Literal["ok", "degraded"]
     checks: Checks
+
+
+class Head(Answer):
+    name: str
+    created_at: str
+
+
+class Heads(Answer):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"heads": [{"name": "birds", "created_at": "2026-01-01T12:00:00.000Z"}]}]
+        }
+    )
+
+    heads: list[Head]
 
 
 class Liveness(Answer):

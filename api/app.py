@@ -18,19 +18,26 @@ from api import (
     deliveries,
     errors,
     files,
+    heads,
     health,
     jobs,
+    journal,
     limits,
+    quotas,
+    scopes,
+    streams,
     submissions,
     system,
     tasks,
     web,
+    webhooks,
 )
 from api.admission import Admission
 from api.caching import Recall
 from api.events import Watcher
 from api.fleet import look
 from api.measures import Measures
+from api.rates import Forecast
 from api.reserve import Reserve
 from api.services import Hinter, Services, extensions
 from api.settings import ApiSettings
@@ -42,14 +49,16 @@ from shared.manifests import read_manifest
 from shared.queue import Hints, make_celery
 from shared.schemas import catalogue
 from shared.settings import read
+from shared.signing import signer_of
 from shared.store import JobStore
 
 _SUMMARY = """\
 Durable, batched, cross-modal jobs over images and text. Submit a job, keep its id, poll it; what was answered
 with 202 is never lost. Every error is an RFC 9457 problem whose `code` never changes its meaning."""
 
-#: Threads that waiting requests may not take.
+#: Threads that waiting requests may not take: so many at least, and one in so many.
 _FREE_THREADS = 4
+_FREE_SHARE = 16
 #: To the database, per process; a request that waits for a job holds none.
 _CONNECTIONS = 8
 
@@ -60,6 +69,14 @@ class _JobIdConverter(BaseConverter):
 
 class _FileIdConverter(BaseConverter):
     regex = "[0-9a-f]{64}"
+
+
+class _WebhookIdConverter(BaseConverter):
+    regex = "wh_[0-9a-f]{32}"
+
+
+class _MessageIdConverter(BaseConverter):
+    regex = "msg_[0-9a-f]{32}"
 
 
 def create_app(
@@ -109,12 +126,17 @@ def _compose(settings: ApiSettings, open_hints: Callable[[ApiSettings], Hinter])
         pool_size=min(settings.api_threads, _CONNECTIONS),
     )
     store = JobStore(database, lease=settings.lease, max_attempts=settings.max_attempts)
-    seats = max(1, settings.api_threads - _FREE_THREADS)
+    free = max(_FREE_THREADS, settings.api_threads // _FREE_SHARE)
+    seats = max(1, settings.api_threads - free)
     watcher = Watcher(store, interval=settings.api_watch_interval, seats=seats)
     hints = open_hints(settings)
     blobs = BlobStore(settings.resolved_blob_url)
+    keeper = quotas.QuotaKeeper(settings, quotas=store.quotas, stored_bytes=store.stored_bytes)
     admission = Admission(
-        settings, load=store.queued_load, workers=lambda: store.workers(seen_within=settings.lease)
+        settings,
+        load=store.queued_load,
+        workers=lambda: store.workers(seen_within=settings.lease),
+        queued_jobs=lambda owner: keeper.of(owner).queued_jobs,
     )
 
     def close() -> None:
@@ -132,9 +154,12 @@ def _compose(settings: ApiSettings, open_hints: Callable[[ApiSettings], Hinter])
         recall=Recall(store, settings.lease),
         measures=Measures(lambda: look(store, settings.lease, pools), admission.waiting),
         admission=admission,
+        forecast=Forecast(lambda: store.workers(seen_within=settings.lease)),
+        quotas=keeper,
         reserve=Reserve(
             bytes=settings.disk_reserve_bytes, blobs=blobs.free_bytes, database=database.free_bytes
         ),
+        signer=signer_of(settings),
         failpoints=failpoints,
         manifest=manifest,
         pools=pools,
@@ -149,19 +174,25 @@ def _celery_hints(settings: ApiSettings) -> Hinter:
 def _install_routes(app: OpenAPI) -> None:
     # Two slashes are not one: such a path is unknown, like any other.
     app.url_map.merge_slashes = False
-    app.url_map.converters.update(job=_JobIdConverter, file=_FileIdConverter)
-    for room in (jobs, batches, deliveries, files, tasks, system, health):
+    app.url_map.converters.update(
+        job=_JobIdConverter, file=_FileIdConverter, webhook=_WebhookIdConverter, message=_MessageIdConverter
+    )
+    for room in (jobs, streams, batches, deliveries, webhooks, files, heads, tasks, system, health):
         app.register_api(room.routes)
     app.register_blueprint(web.routes)
+    scopes.require_complete(app)
 
 
 def _install_rules(app: Flask, house: Services) -> None:
-    # First, so that what the guard refuses is counted too.
+    # First, so that what the guard refuses is counted and written down too.
     house.measures.install(app)
+    journal.install(app)
     errors.install(app)
     limits.cap_bodies(app, house.settings.limits)
     limits.take_what_is_left(app)
-    auth.guard(app, house.settings)
+    doorkeeper = auth.Doorkeeper(house.store.find_key, needs_keys=auth.needs_keys(house.settings))
+    auth.guard(app, house.settings, doorkeeper)
+    quotas.install(app, house.quotas)
     app.after_request(_label)
     app.after_request(web.add_security_headers)
 

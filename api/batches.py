@@ -14,6 +14,7 @@ from flask_openapi3.models.tag import Tag
 from api import snapshots
 from api.auth import tenant
 from api.bodies import BatchBody, read_batch, read_json
+from api.connections import line_of
 from api.documents import answer
 from api.errors import answered, indented, problem_document, refusal
 from api.idempotency import key_of, member_key
@@ -52,9 +53,11 @@ def create_jobs() -> Response:
     house = services()
     house.admit(tenant(), request.content_length)
     key = key_of(request)
-    outcomes = _submit_all(read_batch(request, house.settings.limits), tenant(), house, key)
-    body = b'{"jobs":[' + b",".join(outcomes) + b"]}"
-    return Response(body, status=HTTPStatus.MULTI_STATUS, content_type="application/json")
+    body = read_batch(request, house.settings.limits)
+    house.quotas.take_jobs(tenant(), len(body.values))
+    outcomes = _submit_all(body, tenant(), house, key)
+    answers = b'{"jobs":[' + b",".join(outcomes) + b"]}"
+    return Response(answers, status=HTTPStatus.MULTI_STATUS, content_type="application/json")
 
 
 @routes.post(
@@ -87,7 +90,7 @@ def _current(wanted: Wanted, owner: TenantId, house: Services) -> dict[JobId, Jo
     timeout = min(timedelta(seconds=wanted.wait_s), house.settings.api_max_wait)
     if not pending or not timeout:
         return found
-    house.watcher.wait_for_all(pending, timeout)
+    house.watcher.wait_for_all(pending, timeout, owner=owner, line=line_of(request))
     ended = {job_id: job for job_id, job in found.items() if job.state.is_terminal}
     return ended | house.store.many(pending, owner)
 

@@ -36,10 +36,11 @@ class DeliveriesPath(BaseModel):
 def get_deliveries(path: DeliveriesPath) -> Response:
     """Tell what was sent to a job's webhook, and how that went."""
     found = services().store.deliveries_of(tenant(), JobId(path.job_id))
-    return jsonify({"deliveries": [_delivery(log) for log in found]})
+    return jsonify({"deliveries": [delivery_json(log) for log in found]})
 
 
-def _delivery(log: DeliveryLog) -> Json:
+def delivery_json(log: DeliveryLog) -> Json:
+    """Return a message and its tries as JSON."""
     return {
         "id": log.id,
         "event": log.event,

@@ -6,7 +6,9 @@ models, because its schema objects know one name per class, and tasks may call t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import partial
 from typing import Any, Literal
 
 from flask_openapi3.openapi import OpenAPI
@@ -14,6 +16,7 @@ from pydantic import BaseModel
 
 from api import answers
 from api.errors import STATUS
+from api.hooks import Form, NewWebhook, WebhookChange
 from api.limits import LARGEST_BATCH
 from api.submissions import Submission, Wanted
 from shared.errors import every_error
@@ -23,8 +26,10 @@ from shared.schemas.base import TaskSchema
 _COMPONENTS = "#/components/schemas/"
 _ANSWERS = (
     answers.Problem, answers.Job, answers.JobSummary, answers.JobPage, answers.JobBatchAnswer,
-    answers.JobsAnswer, answers.Deliveries, answers.File, answers.Catalogue, answers.System,
-    answers.Readiness, answers.Liveness,
+    answers.JobsAnswer, answers.Deliveries, answers.Delivery, answers.DeliveryPage,
+    answers.Webhook, answers.WebhookWithSecret, answers.Webhooks, answers.WebhookSecret,
+    answers.File, answers.Catalogue, answers.System,
+    answers.Heads, answers.Readiness, answers.Liveness,
 )  # fmt: skip
 
 
@@ -175,6 +180,14 @@ def _ids_body() -> dict[str, Any]:
     }
 
 
+def _form_body(form: type[Form], words: str) -> dict[str, Any]:
+    return {
+        "required": True,
+        "description": words,
+        "content": {"application/json": {"schema": form.model_json_schema()}},
+    }
+
+
 def _file_body() -> dict[str, Any]:
     binary = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
     form = {"type": "object", "properties": {"file": binary["schema"]}, "required": ["file"]}
@@ -204,9 +217,11 @@ _HEADERS = {
     "get_file_content": _DOWNLOAD_HEADERS,
     "get_artifact": _DOWNLOAD_HEADERS,
 }
-_BODIES = {
+_BODIES: Mapping[str, Callable[[], dict[str, Any]]] = {
     "create_job": _job_body,
     "create_jobs": _batch_body,
     "get_jobs": _ids_body,
     "create_file": _file_body,
+    "create_webhook": partial(_form_body, NewWebhook, "Where to tell whom of what."),
+    "update_webhook": partial(_form_body, WebhookChange, "What to change."),
 }

@@ -15,7 +15,16 @@ from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from shared.errors import BodyTooLarge, IconotextError, InvalidRequest, MalformedBody, Overloaded, Problem
+from api.connections import TooSlow
+from shared.errors import (
+    BodyTooLarge,
+    IconotextError,
+    InvalidRequest,
+    MalformedBody,
+    Overloaded,
+    Problem,
+    Unauthorized,
+)
 
 log = structlog.get_logger()
 
@@ -25,6 +34,8 @@ PROBLEM_TYPE = "application/problem+json"
 STATUS: Mapping[str, int] = {
     "malformed_body": 400,
     "unauthorized": 401,
+    "forbidden": 403,
+    "storage_quota_exceeded": 403,
     "not_found": 404,
     "body_too_large": 413,
     "file_too_large": 413,
@@ -35,6 +46,7 @@ STATUS: Mapping[str, int] = {
     "unknown_style": 422,
     "idempotency_key_reused": 422,
     "webhook_refused": 422,
+    "url_refused": 422,
     "not_offered": 422,
     "file_not_found": 422,
     "image_refused": 422,
@@ -50,6 +62,7 @@ STATUS: Mapping[str, int] = {
     "video_corrupt": 422,
     "video_undecodable": 422,
     "too_many_jobs": 429,
+    "rate_limited": 429,
     "internal": 500,
     "bad_configuration": 500,
     "model_unavailable": 500,
@@ -60,6 +73,7 @@ STATUS: Mapping[str, int] = {
     "store_unavailable": 503,
     "blobs_unavailable": 503,
     "queue_unavailable": 503,
+    "url_unreachable": 503,
     "overloaded": 503,
     "model_out_of_memory": 503,
     "decoder_failed": 503,
@@ -70,6 +84,7 @@ STATUS: Mapping[str, int] = {
     "origin_not_allowed": 403,
     "method_not_allowed": 405,
     "not_acceptable": 406,
+    "request_timeout": 408,
     "range_not_satisfiable": 416,
     "host_not_allowed": 421,
 }
@@ -174,10 +189,19 @@ def problem_response(
     """
     document = problem_document(code, message, problems)
     response = Response(json.dumps(document), status=STATUS[code], content_type=PROBLEM_TYPE)
+    g.code_answered = code
+    if code == Unauthorized.code:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="iconotext"'
     if STATUS[code] in _RETRY_S:
         g.turned_away = code
         response.headers["Retry-After"] = str(retry_after_s or _RETRY_S[STATUS[code]])
     return response
+
+
+def code_answered() -> str | None:
+    """Return the code of the problem that the present request is answered with, if it is."""
+    code: str | None = g.get("code_answered")
+    return code
 
 
 def turned_away() -> str | None:
@@ -218,6 +242,9 @@ def _named(error: IconotextError) -> Response:
 
 
 def _of_werkzeug(error: HTTPException) -> AnyResponse:
+    if isinstance(error.__context__, TooSlow):
+        # Werkzeug takes it for a caller that has hung up.
+        return problem_response("request_timeout", "the body of this request comes too slowly")
     if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
         # A redirect, or an answer that some code aborted with.
         return error.get_response()

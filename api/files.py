@@ -54,7 +54,7 @@ class FilePath(BaseModel):
 def create_file() -> Response:
     """Upload a picture or a film, to name it in jobs. A film is stored as it arrives: send it as it is."""
     house = services()
-    house.reserve.require(request.content_length)
+    house.admit_bytes(tenant(), request.content_length)
     file, is_new = _receive(request, house)
     response = jsonify(_file(house.store.get_file(tenant(), file)))
     response.status_code = 201 if is_new else 200
@@ -73,6 +73,23 @@ def create_file() -> Response:
 def get_file(path: FilePath) -> Response:
     """Describe a file."""
     return jsonify(_file(services().store.get_file(tenant(), FileId(path.file_id))))
+
+
+@routes.delete(
+    "/v1/files/<file:file_id>",
+    operation_id="delete_file",
+    description=(
+        "Jobs that name it keep its bytes as long as they need them. What a job made is deleted with the job."
+    ),
+    responses={
+        204: {"description": "It is gone."},
+        **answered(["not_found", "store_unavailable"]),
+    },
+)
+def delete_file(path: FilePath) -> Response:
+    """Delete an upload."""
+    services().store.delete_file(tenant(), FileId(path.file_id))
+    return Response(status=204)
 
 
 @routes.get(

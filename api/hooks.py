@@ -1,4 +1,4 @@
-"""Whom to tell of a job's end: `webhook` in a submit."""
+"""Whom to tell of jobs' ends: `webhook` in a submit, and the bodies of endpoints."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from pydantic import ConfigDict, Field, StringConstraints
 from api.settings import ApiSettings
 from shared.addresses import LONGEST_URL, endpoint_of
 from shared.errors import Problem, WebhookRefused
-from shared.jobs import JobState, Webhook
+from shared.jobs import JobState, Json, Webhook
 from shared.schemas.base import Frozen
 
 _POINTER = "/webhook/url"
 
 Event = Literal["job.succeeded", "job.failed", "job.canceled", "job.expired"]
+_EVERY_END: list[Event] = ["job.succeeded", "job.failed", "job.canceled", "job.expired"]
+_Url = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_URL)]
+_Words = Annotated[str, StringConstraints(max_length=200)]
+_EXAMPLE: Json = {"url": "https://example.org/iconotext", "events": ["job.failed"], "description": "on call"}
 
 
 class Hook(Frozen):
@@ -22,15 +26,51 @@ class Hook(Frozen):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"url": "https://example.org/iconotext"}]})
 
-    url: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_URL)] = Field(
-        description="http or https, without user name and password; nobody is shown it again."
-    )
+    url: _Url = Field(description="http or https, without user name and password; nobody is shown it again.")
     events: list[Event] = Field(
-        default=["job.succeeded", "job.failed", "job.canceled", "job.expired"],
+        default=_EVERY_END,
         min_length=1,
         max_length=4,
         description="The ends that are told; default: all.",
     )
+
+
+class Form(Frozen):
+    """The body of an endpoint's creation or change."""
+
+
+class NewWebhook(Form):
+    """An endpoint that is told of the ends of all your jobs."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    url: _Url = Field(description="http or https, without user name and password.")
+    events: list[Event] = Field(
+        default=_EVERY_END, min_length=1, max_length=4, description="The ends that are told; default: all."
+    )
+    description: _Words = Field(default="", description="For yourself.")
+
+
+class WebhookChange(Form):
+    """What to change of an endpoint; what is left out stays."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"enabled": True}]})
+
+    url: _Url | None = None
+    events: list[Event] | None = Field(default=None, min_length=1, max_length=4)
+    description: _Words | None = None
+    enabled: bool | None = Field(default=None, description="True brings one back that was turned off.")
+
+
+def require_callable(url: str, settings: ApiSettings) -> None:
+    """Return when an endpoint may have this URL.
+
+    Raises:
+        WebhookRefused: webhooks are off, or nothing may be sent there.
+    """
+    if problems := refused(Hook(url=url), settings):
+        message = problems[0].message
+        raise WebhookRefused(message, pointer="/url" if problems[0].pointer == _POINTER else "")
 
 
 def refused(hook: Hook | None, settings: ApiSettings) -> list[Problem]:
@@ -41,7 +81,7 @@ def refused(hook: Hook | None, settings: ApiSettings) -> list[Problem]:
         message = "webhooks are off here; whoever runs the service turns them on with ICONOTEXT_WEBHOOKS=true"
         return [Problem("/webhook", message, WebhookRefused.code)]
     try:
-        endpoint_of(hook.url, private=settings.webhook_private)
+        endpoint_of(hook.url, private=settings.webhook_private, ports=settings.url_ports)
     except ValueError as error:
         return [Problem(_POINTER, str(error), WebhookRefused.code)]
     return []

@@ -15,9 +15,10 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from api import snapshots
 from api.auth import tenant
 from api.bodies import read_submit
+from api.connections import line_of
 from api.documents import answer
 from api.downloads import send
-from api.errors import answered, pointer, refusal
+from api.errors import answered, pointer, refusal, request_id
 from api.idempotency import REPLAYED, key_of
 from api.limits import DEFAULT_PAGE, LARGEST_PAGE
 from api.services import services
@@ -160,6 +161,7 @@ def create_job() -> Response:
     house = services()
     house.admit(tenant(), request.content_length)
     key = key_of(request)
+    house.quotas.take_jobs(tenant(), 1)
     return _accepted(submit(read_submit(request, house.settings.limits), tenant(), house, key))
 
 
@@ -227,16 +229,41 @@ def cancel_job(path: JobPath) -> Response:
             Location="The job.",
             Retry_After="Seconds after which to look.",
         ),
-        **answered(["invalid_request", "not_found", "store_unavailable", "blobs_unavailable"]),
+        **answered(
+            [
+                "invalid_request", "not_found", "too_many_jobs", "overloaded", "store_unavailable",
+                "blobs_unavailable",
+            ]
+        ),
     },
-)
+)  # fmt: skip
 def retry_job(path: JobPath, query: RetryQuery) -> Response:
     """Have a job run again that failed, was canceled or expired."""
     house = services()
+    house.quotas.take_jobs(tenant(), 1)
+    house.admission.check(tenant())
     job = house.store.retry(tenant(), JobId(path.job_id), query.generation)
     if job.state is JobState.QUEUED:
-        house.hints.send(job.pool, [job.id])
+        house.hints.send(job.pool, [job.id], request_id())
     return _under_way(job)
+
+
+@routes.delete(
+    "/v1/jobs/<job:job_id>",
+    operation_id="delete_job",
+    description=(
+        "In any state: one that runs is stopped, and nothing of it is kept. Its files go within two hours, "
+        "unless another job or an upload of yours is the same. Webhooks are not told."
+    ),
+    responses={
+        204: {"description": "It is gone; from now on its id is unknown."},
+        **answered(["not_found", "store_unavailable"]),
+    },
+)
+def delete_job(path: JobPath) -> Response:
+    """Delete a job with its input and its result."""
+    services().store.delete(tenant(), JobId(path.job_id))
+    return Response(status=204)
 
 
 @routes.get(
@@ -267,7 +294,13 @@ def _current(job_id: JobId, wait_s: float) -> Job:
         return job
     if request.if_none_match and not _is_known(job):
         return job
-    news = house.watcher.wait(job_id, timeout, known=job.version if _is_known(job) else None)
+    news = house.watcher.wait(
+        job_id,
+        timeout,
+        known=job.version if _is_known(job) else None,
+        owner=job.tenant,
+        line=line_of(request),
+    )
     if news is not None and news.state is not JobState.QUEUED:
         return news
     return house.store.get(tenant(), job_id, with_position=True)
@@ -313,7 +346,9 @@ def _awaited(job: Job, timeout: timedelta) -> Job:
     if job.state.is_terminal or not timeout:
         return job
     house = services()
-    return house.watcher.wait(job.id, timeout) or house.store.get(job.tenant, job.id)
+    return house.watcher.wait(job.id, timeout, owner=job.tenant, line=line_of(request)) or house.store.get(
+        job.tenant, job.id
+    )
 
 
 def _is_known(job: Job) -> bool:
@@ -329,7 +364,8 @@ def _artifact(job: Job, name: str) -> Artifact:
 
 
 def _job(job: Job) -> Response:
-    return _json(snapshots.whole(job, services().blobs))
+    house = services()
+    return _json(snapshots.whole(job, house.blobs, eta_s=house.eta_s(job)))
 
 
 def _json(body: bytes, *, status: int = 200) -> Response:

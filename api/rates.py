@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from shared.errors import StoreUnavailable
 from shared.jobs import Json, WorkerId
 
 #: A worker with less to do than before is not slower, but one that got slower is to be found out: a rate that
@@ -14,6 +18,10 @@ from shared.jobs import Json, WorkerId
 _MEMORY = timedelta(minutes=1)
 #: Of two announcements that are further apart, nobody knows how long there was nothing to do in between.
 _LONGEST_SPAN = timedelta(minutes=2)
+
+
+#: Between two looks at the workers, in seconds; they announce themselves less often than that.
+_FRESH_S = 2.0
 
 
 @dataclass(kw_only=True, slots=True)
@@ -58,6 +66,37 @@ class DrainRate:
             if pool in {None, name}
         ]
         return sum(rates) or None
+
+
+class Forecast:
+    """When a waiting job may begin, by how fast jobs of its pool end. Thread-safe."""
+
+    def __init__(
+        self,
+        workers: Callable[[], list[tuple[WorkerId, Json]]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take whom to ask.
+
+        Args:
+            workers: what each living worker says of itself.
+            clock: seconds.
+        """
+        self._ask_workers = workers
+        self._clock = clock
+        self._rate = DrainRate()
+        self._lock = threading.Lock()
+        self._stale_at = -1.0
+
+    def eta_s(self, pool: str, position: int) -> float | None:
+        """Return in how many seconds a job may begin that has so many before it; None: nobody knows yet."""
+        with self._lock:
+            if self._clock() >= self._stale_at:
+                self._stale_at = self._clock() + _FRESH_S
+                with suppress(StoreUnavailable):
+                    self._rate.note(self._ask_workers())
+            rate = self._rate.per_second(pool)
+        return None if rate is None else round(position / rate, 1)
 
 
 def _follow(course: _Course, at_s: float, settled: dict[str, int]) -> None:

@@ -13,12 +13,15 @@ from api.caching import Recall
 from api.events import Watcher
 from api.fleet import Fleet, look
 from api.measures import Measures
+from api.quotas import QuotaKeeper
+from api.rates import Forecast
 from api.reserve import Reserve
 from api.settings import ApiSettings
 from shared.blobs import BlobStore
 from shared.failpoints import Failpoints
-from shared.jobs import JobId, Json, TenantId
+from shared.jobs import Job, JobId, Json, TenantId
 from shared.manifests import Manifest
+from shared.signing import Signer
 from shared.store import JobStore
 
 _KEY = "iconotext"
@@ -27,8 +30,8 @@ _KEY = "iconotext"
 class Hinter(Protocol):
     """What the API needs of `shared.queue.Hints`."""
 
-    def send(self, pool: str, job_ids: Sequence[JobId]) -> None:
-        """Tell workers of new jobs; never blocks, never raises."""
+    def send(self, pool: str, job_ids: Sequence[JobId], request_id: str = "") -> None:
+        """Tell workers of new jobs, and which request brought them; never blocks, never raises."""
 
     def ping(self) -> None:
         """Raise `QueueUnavailable` unless the queue answers."""
@@ -49,7 +52,10 @@ class Services:
     recall: Recall
     measures: Measures
     admission: Admission
+    forecast: Forecast
+    quotas: QuotaKeeper
     reserve: Reserve
+    signer: Signer
     failpoints: Failpoints
     #: Which models the workers are to hold.
     manifest: Manifest
@@ -66,10 +72,20 @@ class Services:
 
         Raises:
             TooManyJobs, Overloaded: enough waits.
+            StorageQuotaExceeded: the tenant keeps enough.
             BlobsFull, DatabaseFull: it would not fit on a disk.
         """
-        self.reserve.require(announced)
+        self.admit_bytes(owner, announced)
         self.admission.check(owner)
+
+    def admit_bytes(self, owner: TenantId, announced: int | None) -> None:
+        """Return when there is room for what a tenant brings; raises as `admit` does for bytes."""
+        self.reserve.require(announced)
+        self.quotas.require_storage(owner, announced)
+
+    def eta_s(self, job: Job) -> float | None:
+        """Return in how many seconds a queued job may begin; None: it is not, or nobody knows."""
+        return None if job.position is None else self.forecast.eta_s(job.pool, job.position)
 
     def fleet(self) -> Fleet:
         """Return the living workers, and what waits for them; raises `StoreUnavailable`."""

@@ -14,13 +14,16 @@ from shared.jobs import FileId, Job, JobState, Json
 _COMPACT = (",", ":")
 
 
-def whole(job: Job, blobs: BlobStore) -> bytes:
+def whole(job: Job, blobs: BlobStore, *, eta_s: float | None = None) -> bytes:
     """Return the job's JSON with its result, which may be read from the blobs.
+
+    Args:
+        eta_s: in how many seconds it may begin.
 
     Raises:
         BlobsUnavailable: the result is kept there, and cannot be read now.
     """
-    return b"".join(_read(_pieces(job), blobs))
+    return b"".join(_read(_pieces(job, eta_s), blobs))
 
 
 def accepted(job: Job, blobs: BlobStore, *, is_replay: bool) -> bytes:
@@ -53,10 +56,10 @@ def several(jobs: Sequence[Job | None], blobs: BlobStore) -> tuple[Iterable[byte
     return _read(pieces, blobs), size
 
 
-def _pieces(job: Job | None) -> list[bytes | FileId]:
+def _pieces(job: Job | None, eta_s: float | None = None) -> list[bytes | FileId]:
     if job is None:
         return [b"null"]
-    head = _dump(summary(job))[:-1] + b',"result":'
+    head = _dump(summary(job, eta_s=eta_s))[:-1] + b',"result":'
     # The result goes last: a large one is JSON already and is not parsed again.
     return [head, _dump(job.result) if job.result_file is None else job.result_file, b"}"]
 
@@ -71,7 +74,7 @@ def listing(jobs: Sequence[Job], next_page: str | None) -> bytes:
     return _dump({"jobs": [summary(job, with_preview=False) for job in jobs], "next_page_token": next_page})
 
 
-def summary(job: Job, *, with_preview: bool = True) -> Json:
+def summary(job: Job, *, with_preview: bool = True, eta_s: float | None = None) -> Json:
     """Return the job as JSON, all but its result."""
     return {
         "id": job.id,
@@ -87,7 +90,7 @@ def summary(job: Job, *, with_preview: bool = True) -> Json:
             "message": job.progress.message,
             "preview": job.progress.preview or None if with_preview else None,
         },
-        "queue": {"position": job.position, "eta_s": None} if job.state is JobState.QUEUED else None,
+        "queue": {"position": job.position, "eta_s": eta_s} if job.state is JobState.QUEUED else None,
         "error": _error(job),
         "artifacts": _artifacts(job),
         "provenance": job.provenance or None,
@@ -100,7 +103,7 @@ def summary(job: Job, *, with_preview: bool = True) -> Json:
         "started_at": rfc3339(job.started_at),
         "finished_at": rfc3339(job.finished_at),
         "expires_at": rfc3339(job.expires_at),
-        "links": {"self": href(job), "cancel": f"{href(job)}/cancel"},
+        "links": {"self": href(job), "cancel": f"{href(job)}/cancel", "events": f"{href(job)}/events"},
     }
 
 

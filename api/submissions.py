@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
 from api.bodies import Body
-from api.errors import pointer, refusal
+from api.errors import pointer, refusal, request_id
 from api.hooks import Hook, refused, webhook_of
 from api.idempotency import fingerprint
 from api.limits import LARGEST_BATCH, LONGEST_WAIT_S
@@ -195,7 +195,7 @@ def accept(drafts: Sequence[Draft], owner: TenantId, services: Services) -> list
         if job.state is JobState.QUEUED:
             waiting[job.pool].append(job.id)
     for pool, job_ids in waiting.items():
-        services.hints.send(pool, job_ids)
+        services.hints.send(pool, job_ids, request_id())
     return [Accepted(job=job, is_replay=job.id != asked.id) for job, asked in zip(jobs, new, strict=True)]
 
 
@@ -306,6 +306,7 @@ def _new_job(made: Draft, ids: Mapping[Upload, FileId], owner: TenantId, service
         cache=submission.cache,
         webhook=webhook_of(submission.webhook),
         idempotency=_idempotency(made, task_input),
+        request_id=request_id(),
     )
 
 

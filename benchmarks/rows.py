@@ -61,6 +61,7 @@ _QUEUED: Json = {
     "cache": False,
     "generation": 1,
     "input_bytes": 70_150,
+    "stored_bytes": 0,
     "timeout_ms": 300_000,
     "retain_ms": 7 * 86_400_000,
     "fraction": 0.0,

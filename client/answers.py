@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from client.errors import RequestRefused, ServiceUnreachable
+from client.errors import REFUSALS, RequestRefused, ServiceUnreachable
+from client.flows import Flow, work
 from client.models import Problem
 
 Answer = TypeVar("Answer", bound=BaseModel)
+
+#: Reading more than this takes long enough to be noticed by others.
+_MUCH_BYTES = 2**20
+
+
+def answered(kind: type[Answer], request: Flow[httpx.Response]) -> Flow[Answer]:
+    """Return what a request is answered with, as a value; else as `read`."""
+    response = yield from request
+    if len(response.content) > _MUCH_BYTES:
+        return (yield from work(partial(read, kind, response)))
+    return read(kind, response)
 
 
 def read(kind: type[Answer], response: httpx.Response) -> Answer:
@@ -71,11 +84,13 @@ def refusal(problem: dict[str, Any], status: int, after_s: float | None = None) 
         after_s: when the service wants to be asked again.
     """
     faults = problem.get("errors")
-    return RequestRefused(
+    request_id = problem.get("request_id")
+    return REFUSALS.get(status, RequestRefused)(
         str(problem.get("detail") or problem.get("title") or "no reason given"),
         code=str(problem.get("code") or f"http_{status}"),
         status=status,
         retry_after_s=after_s,
+        request_id=str(request_id) if request_id else None,
         problems=[Problem.model_validate(fault) for fault in faults if isinstance(fault, dict)]
         if isinstance(faults, list)
         else (),

@@ -8,6 +8,7 @@ from typing import Any
 from client.answers import read, refusal
 from client.catalogue import Catalogue
 from client.errors import PartlySubmitted, RequestRefused, ServiceUnreachable
+from client.flows import Flow
 from client.models import Job, Value
 from client.submissions import Envelope, Submission
 from client.transport import Transport
@@ -38,7 +39,7 @@ class Batch:
         self._catalogue = catalogue
         self._outcomes: dict[int, Outcome] = {}
 
-    def send(self, submissions: Sequence[Submission]) -> list[Outcome]:
+    def send(self, submissions: Sequence[Submission]) -> Flow[list[Outcome]]:
         """Return what became of each, in order.
 
         Raises:
@@ -46,30 +47,30 @@ class Batch:
             ServiceUnreachable, RequestRefused: before it had answered for any.
         """
         try:
-            self._send(dict(enumerate(submissions)))
+            yield from self._send(dict(enumerate(submissions)))
         except (ServiceUnreachable, RequestRefused) as error:
             if 0 not in self._outcomes:
                 raise
             raise PartlySubmitted(self._first_outcomes(), len(submissions), error) from error
         return [self._outcomes[number] for number in range(len(submissions))]
 
-    def _send(self, submissions: Mapping[int, Submission]) -> None:
+    def _send(self, submissions: Mapping[int, Submission]) -> Flow[None]:
         group: dict[int, Submission] = {}
         envelope = Envelope()
         for number, submission in submissions.items():
-            if not self._put(number, submission, group, envelope):
-                self._post(group, envelope)
+            if not (yield from self._put(number, submission, group, envelope)):
+                yield from self._post(group, envelope)
                 group, envelope = {}, Envelope()
-                self._put(number, submission, group, envelope)
+                yield from self._put(number, submission, group, envelope)
         if group:
-            self._post(group, envelope)
+            yield from self._post(group, envelope)
 
     def _put(
         self, number: int, submission: Submission, group: dict[int, Submission], envelope: Envelope
-    ) -> bool:
+    ) -> Flow[bool]:
         """Put a submission into the envelope; False: no room. One that is refused already needs none."""
         try:
-            fits = envelope.add(self._catalogue.body(submission))
+            fits = yield from envelope.put((yield from self._catalogue.body(submission)))
         except RequestRefused as refused:
             self._outcomes[number] = refused
             return True
@@ -77,13 +78,13 @@ class Batch:
             group[number] = submission
         return fits
 
-    def _post(self, group: Mapping[int, Submission], envelope: Envelope) -> None:
+    def _post(self, group: Mapping[int, Submission], envelope: Envelope) -> Flow[None]:
         try:
-            response = self._transport.submit("/v1/jobs:batch", envelope.sealed())
+            response = yield from self._transport.submit("/v1/jobs:batch", (yield from envelope.seal()))
         except RequestRefused as refused:
             if refused.status not in _FOR_ITS_CONTENT:
                 raise
-            self._divide(group, refused)
+            yield from self._divide(group, refused)
             return
         entries = read(_Batch, response).jobs
         if len(entries) != len(group):
@@ -91,14 +92,14 @@ class Batch:
         for place, (number, entry) in enumerate(zip(group, entries, strict=True)):
             self._outcomes[number] = entry.job or refusal(_alone(entry.problem or {}, place), entry.status)
 
-    def _divide(self, group: Mapping[int, Submission], refused: RequestRefused) -> None:
+    def _divide(self, group: Mapping[int, Submission], refused: RequestRefused) -> Flow[None]:
         """Send a refused request in halves, until the guilty submission stands alone."""
         if len(group) == 1:
             self._outcomes.update(dict.fromkeys(group, refused))
             return
         numbers = list(group)
         for half in (numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]):
-            self._send({number: group[number] for number in half})
+            yield from self._send({number: group[number] for number in half})
 
     def _first_outcomes(self) -> list[Outcome]:
         """Return the outcomes of the submissions before the first that has none."""

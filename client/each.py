@@ -1,4 +1,4 @@
-"""`iconotext submit --each`: one job for every picture of a folder or a pattern."""
+"""`iconotext submit` of many: one job for every picture of a folder or a pattern."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from client.batches import Outcome
-from client.errors import RequestRefused
+from client.errors import IconotextError, PartlySubmitted, RequestRefused, ServiceUnreachable
 from client.models import Job
+from client.pictures import is_url
 from client.sdk import Client
 from client.show import result_in_words
 from client.submissions import Submission
+
+#: Pictures that are read and sent between two moves of the bar.
+_GROUP = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,11 @@ class Done:
         return {"image": self.image, "error": {"code": self.outcome.code, "message": str(self.outcome)}}
 
 
+def stands_for_many(word: str) -> bool:
+    """Return whether a word names a folder, or is a pattern and no file's name."""
+    return not is_url(word) and (Path(word).is_dir() or _is_pattern(word))
+
+
 def find_pictures(words: Sequence[str]) -> list[str]:
     """Return the pictures that folders and patterns hold, by name, and what else is named as it is.
 
@@ -51,7 +60,7 @@ def find_pictures(words: Sequence[str]) -> list[str]:
     for word in words:
         if Path(word).is_dir():
             names = [str(path) for path in sorted(Path(word).iterdir()) if _is_picture(path)]
-        elif glob.has_magic(word) and not Path(word).exists():
+        elif _is_pattern(word):
             names = sorted(glob.glob(word, recursive=True))  # noqa: PTH207  # absolute patterns as well
         else:
             names = [word]
@@ -68,17 +77,22 @@ def submit_each(
     *,
     wait: bool,
     timeout: float | None,
+    is_quiet: bool = False,
 ) -> list[Done]:
     """Return what became of each picture's job; with `wait`, once all have ended.
 
     Raises:
         WaitTimeout: some go on.
+        PartlySubmitted: the service went away after it had taken some.
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=is_quiet)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("submitting", total=len(images))
-        outcomes = client.submit_many(submissions)
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(submissions):
+            outcomes += _submitted(client, submissions, outcomes)
+            progress.update(bar, completed=len(outcomes))
         going = [outcome.id for outcome in outcomes if isinstance(outcome, Job)]
         ended: dict[str, Job] = {}
         if wait:
@@ -89,6 +103,18 @@ def submit_each(
         Done(image, ended.get(outcome.id, outcome) if isinstance(outcome, Job) else outcome)
         for image, outcome in zip(images, outcomes, strict=True)
     ]
+
+
+def _submitted(client: Client, submissions: Sequence[Submission], before: Sequence[Outcome]) -> list[Outcome]:
+    """Return what became of the next group after those that were answered before."""
+    try:
+        return client.submit_many(submissions[len(before) : len(before) + _GROUP])
+    except (ServiceUnreachable, RequestRefused) as error:
+        if not before:
+            raise
+        more = error.answered if isinstance(error, PartlySubmitted) else ()
+        reason = error.__cause__ if isinstance(error.__cause__, IconotextError) else error
+        raise PartlySubmitted([*before, *more], len(submissions), reason) from error
 
 
 def each_view(done: Sequence[Done], texts: Sequence[str]) -> Table:
@@ -107,6 +133,10 @@ def each_view(done: Sequence[Done], texts: Sequence[str]) -> Table:
         name = outcome.id if isinstance(outcome, Job) else ""
         table.add_row(Path(one.image).name, name, Text(words, style="" if one.is_well else "red"))
     return table
+
+
+def _is_pattern(word: str) -> bool:
+    return glob.has_magic(word) and not is_url(word) and not Path(word).exists()
 
 
 def _is_picture(path: Path) -> bool:

@@ -2,6 +2,11 @@
 
 IconotextError
 |-- RequestRefused        the service read the request and said no; sending it again fails again
+|   |-- Unauthorized      (401) no key, or none that is good any more
+|   |-- Forbidden         (403) the key is good, and may not do this; or a quota is used up
+|   |-- NotFound          (404) there is no such thing, or it is somebody else's
+|   |-- Conflict          (409) it stands in the way of what is there already
+|   `-- RateLimited       (429) too much at once; `retry_after_s` says when there is room again
 |-- JobFailed             the job ended, and not in `succeeded`
 |-- ServiceUnreachable    no usable answer; later may be better
 |   `-- PartlySubmitted   amid a list of submissions; the jobs before it are stored
@@ -11,7 +16,8 @@ IconotextError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from client.models import Job, Problem
 
@@ -31,6 +37,7 @@ class RequestRefused(IconotextError):
         status: int = 0,
         problems: Sequence[Problem] = (),
         retry_after_s: float | None = None,
+        request_id: str | None = None,
     ) -> None:
         super().__init__(message)
         #: The stable name of what was wrong, `unknown_task`.
@@ -41,14 +48,66 @@ class RequestRefused(IconotextError):
         self.problems = tuple(problems)
         #: When the same request may be accepted (429, too much of yours waits); None: never.
         self.retry_after_s = retry_after_s
+        #: By which the service's log knows the request; None: it did not say.
+        self.request_id = request_id
+
+    @property
+    def advice(self) -> str:
+        """What to do about it, where more can be said than the service did; else nothing."""
+        return ""
 
     def __str__(self) -> str:
         message = str(self.args[0])
         match self.problems:
             case [only] if only.message == message:
-                return str(only)
+                words = [str(only)]
             case _:
-                return "; ".join([message, *map(str, self.problems)])
+                words = [message, *map(str, self.problems)]
+        return "; ".join([*words, self.advice] if self.advice else words)
+
+
+class Unauthorized(RequestRefused):
+    """The service wants a key, and got none or one that is not, or no longer, good."""
+
+    @property
+    def advice(self) -> str:
+        return "set ICONOTEXT_KEY or pass api_key; `iconotext keys create` makes one"
+
+
+class Forbidden(RequestRefused):
+    """The key may not do this, or its tenant has used up what it may store."""
+
+    @property
+    def advice(self) -> str:
+        return _FORBIDDEN.get(self.code, "")
+
+
+_FORBIDDEN = {
+    "forbidden": "use a key with that scope; `iconotext keys create` makes one",
+    "storage_quota_exceeded": "delete jobs or files that are no longer needed, `iconotext delete JOB`",
+}
+
+
+class NotFound(RequestRefused):
+    """There is no such thing, or it is somebody else's."""
+
+
+class Conflict(RequestRefused):
+    """It stands in the way of what is there already."""
+
+
+class RateLimited(RequestRefused):
+    """Too much was asked at once, or waits already."""
+
+    @property
+    def advice(self) -> str:
+        return "" if self.retry_after_s is None else f"try again in {self.retry_after_s:g} s"
+
+
+#: The refusals that have a class of their own, by HTTP status.
+REFUSALS: Mapping[int, type[RequestRefused]] = MappingProxyType(
+    {401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict, 429: RateLimited}
+)
 
 
 class JobFailed(IconotextError):

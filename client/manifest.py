@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from client.errors import StackFailed
-from client.output import show, show_json
+from client.options import AsJson, Quiet
+from client.output import show, show_json, show_names
 from client.overview import size
 
 models_app = typer.Typer(no_args_is_help=True, help="The models of a profile, on this machine.")
@@ -30,38 +31,63 @@ _SHORT = 12
 _STYLES = {"ready": "green", "missing": "yellow", "wrong": "red"}
 
 ProfileOption = Annotated[
-    str | None, typer.Option(metavar="P", help="Which models; default: ICONOTEXT_PROFILE, or starter.")
+    str | None,
+    typer.Option("--profile", metavar="P", help="Which models; default: ICONOTEXT_PROFILE, or starter."),
 ]
 ManifestOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="A manifest of your own, TOML; default: ICONOTEXT_MANIFEST."),
+    typer.Option(
+        "--manifest", metavar="FILE", help="A manifest of your own, TOML; default: ICONOTEXT_MANIFEST."
+    ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
 
 
 @models_app.command(name="list")
 def list_models(
-    profile: ProfileOption = None, manifest: ManifestOption = None, as_json: AsJson = False
+    profile: ProfileOption = None,
+    manifest: ManifestOption = None,
+    *,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the models, their sources and licences, and whether they are here."""
-    _report("list", profile, manifest, as_json=as_json)
+    _report("list", profile, manifest, as_json=as_json, is_quiet=quiet)
 
 
 @models_app.command()
-def check(profile: ProfileOption = None, manifest: ManifestOption = None, as_json: AsJson = False) -> None:
+def check(
+    profile: ProfileOption = None,
+    manifest: ManifestOption = None,
+    *,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
     """Read every file whose sha256 the manifest names; exit status 1 where one is missing or wrong."""
-    _report("check", profile, manifest, as_json=as_json)
+    _report("check", profile, manifest, as_json=as_json, is_quiet=quiet)
 
 
 @models_app.command()
-def pull(profile: ProfileOption = None, manifest: ManifestOption = None, as_json: AsJson = False) -> None:
+def pull(
+    profile: ProfileOption = None,
+    manifest: ManifestOption = None,
+    *,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
     """Download from the Hugging Face hub what is missing, then check; exit status 1 where that fails."""
-    _report("pull", profile, manifest, as_json=as_json)
+    _report("pull", profile, manifest, as_json=as_json, is_quiet=quiet)
 
 
-def _report(action: str, profile: str | None, manifest: Path | None, *, as_json: bool) -> None:
+def _report(
+    action: str, profile: str | None, manifest: Path | None, *, as_json: bool, is_quiet: bool
+) -> None:
     status, report = ask(action, profile, manifest)
-    show_json(report) if as_json else show(models_view(report))
+    if as_json:
+        show_json(report)
+    elif is_quiet:
+        show_names(model["id"] for model in report["models"])
+    else:
+        show(models_view(report))
     if status:
         raise typer.Exit(status)
 

@@ -51,6 +51,7 @@ class Place(Value):
 
     #: Jobs that will be claimed before it.
     position: int | None = None
+    #: Seconds until it will be claimed, by the rate at which its pool works; None: not known yet.
     eta_s: float | None = None
 
 
@@ -98,6 +99,8 @@ class Job(Value):
     expires_at: datetime | None = None
     #: The job whose stored result answered this one at submit.
     cached_from: str | None = None
+    #: Paths by what is behind them: `self`, `cancel`, `events`.
+    links: dict[str, str] = {}
 
     @property
     def is_terminal(self) -> bool:
@@ -201,6 +204,57 @@ class Webhook(BaseModel):
     url: str
     #: `job.succeeded`, `job.failed`, `job.canceled`, `job.expired`; None: all of them.
     events: Sequence[str] | None = None
+
+
+class WebhookEndpoint(Value):
+    """Whom the service tells of the ends of all of a tenant's jobs."""
+
+    #: `wh_...`.
+    id: str
+    url: str
+    #: Those that it is told: `job.succeeded`, `job.failed`, `job.canceled`, `job.expired`.
+    events: tuple[str, ...] = ()
+    description: str | None = None
+    enabled: bool = True
+    #: Why the service tells it no more; None: it does, or its owner said so.
+    disabled_because: str | None = None
+    created_at: datetime | None = None
+    #: When its secret was last changed; for a day after that messages carry both signatures.
+    rotated_at: datetime | None = None
+    #: `whsec_...`, with which messages are verified; told where it was made, and by `secret`.
+    secret: str | None = Field(default=None, repr=False)
+    links: dict[str, str] = {}
+
+
+class DeliveryTry(Value):
+    """One try to tell a webhook."""
+
+    at: datetime | None = None
+    #: The HTTP status that it answered; None: it did not.
+    status: int | None = None
+    error: str | None = None
+    ms: float | None = None
+
+
+class Delivery(Value):
+    """One message to a webhook, and how that went."""
+
+    id: str
+    event: str = ""
+    #: `pending`, `delivered`, or why not.
+    status: str = ""
+    created_at: datetime | None = None
+    #: When it is tried next; None: never again.
+    next_at: datetime | None = None
+    ended_at: datetime | None = None
+    tries: tuple[DeliveryTry, ...] = ()
+
+
+class DeliveryPage(Value):
+    """One page of deliveries, newest first."""
+
+    deliveries: tuple[Delivery, ...] = ()
+    next_page_token: str | None = None
 
 
 class Options(BaseModel):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import mimetypes
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,71 +15,102 @@ from rich.text import Text
 
 from client.each import Done, each_view
 from client.errors import RequestRefused
-from client.models import Artifact, Job
+from client.models import Job
+from client.saving import safe_name
 from client.sdk import Client
 from client.show import job_view
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How a command answers."""
+
+    as_json: bool
+    is_quiet: bool
+    #: Where to save jobs and their artifacts; None: nowhere.
+    out: Path | None = None
 
 
 def finish(
     client: Client,
     job: Job,
-    out: Path | None,
-    as_json: bool,
+    output: Output,
     *,
     names: tuple[Sequence[str], Sequence[str]] = ((), ()),
     checked: bool = True,
+    is_new: bool = False,
 ) -> None:
-    """Print a job, save it where asked, and exit 1 when it ended without success and is `checked`."""
-    if as_json:
+    """Print a job, save it where asked, and exit 1 when it ended without success and is `checked`.
+
+    Args:
+        names: of the pictures and texts of its input, where they are known.
+        is_new: its id is news.
+    """
+    if output.as_json:
         show_json(job.to_json())
+    elif output.is_quiet:
+        show_names([job.id] if is_new else [])
     else:
         images, texts = names
         show(job_view(job, [Path(image).name for image in images], texts))
-    if out is not None:
-        saved = _save(client, job, out)
-        if not as_json:
+    if output.out is not None:
+        saved = client.save(job, output.out)
+        if not (output.as_json or output.is_quiet):
             show(Text("\n".join(f"saved {path}" for path in saved)))
     if checked and job.is_terminal and not job.succeeded:
         raise typer.Exit(1)
 
 
-def finish_each(
-    client: Client, done: Sequence[Done], texts: Sequence[str], out: Path | None, as_json: bool
-) -> None:
+def finish_each(client: Client, done: Sequence[Done], texts: Sequence[str], output: Output) -> None:
     """Print what became of each picture, save it where asked, and exit 1 when something did not succeed."""
-    show_json([one.to_json() for one in done]) if as_json else show(each_view(done, texts))
-    if out is not None:
+    if output.as_json:
+        show_json([one.to_json() for one in done])
+    elif output.is_quiet:
+        _tell_quietly(done)
+    else:
+        show(each_view(done, texts))
+    if output.out is not None:
         for one in done:
             if isinstance(one.outcome, Job):
                 # Artifacts of different jobs have the same names.
-                _save(client, one.outcome, out / one.outcome.id)
+                client.save(one.outcome, output.out / safe_name(one.outcome.id))
     if not all(one.is_well for one in done):
         raise typer.Exit(1)
 
 
-def _save(client: Client, job: Job, folder: Path) -> list[Path]:
-    """Write a job and its artifacts into a folder, and return the files."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        saved = [folder / f"{job.id}.json"]
-        saved[0].write_text(json.dumps(job.to_json(), indent=2, ensure_ascii=False) + "\n")
-        for artifact in job.artifacts:
-            saved.append(folder / _file_name(artifact))
-            saved[-1].write_bytes(client.download(artifact.href))
-    except OSError as error:
-        raise RequestRefused(f"cannot write to {folder}: {error.strerror}", code="unwritable") from error
-    return saved
+def _tell_quietly(done: Sequence[Done]) -> None:
+    show_names(one.outcome.id for one in done if isinstance(one.outcome, Job))
+    for one in done:
+        if not isinstance(one.outcome, Job):
+            show_error(f"{one.image}: {one.outcome}")
 
 
-def _file_name(artifact: Artifact) -> str:
-    """Return a name for an artifact's file: the service's word for it may not lead out of the folder."""
-    name = Path(artifact.name).name
-    return name if Path(name).suffix else name + (mimetypes.guess_extension(artifact.media_type) or "")
+def pairs(words: Sequence[str]) -> dict[str, str]:
+    """Return the labels that `key=value` words name.
+
+    Raises:
+        RequestRefused: one is none.
+    """
+    found = dict(word.partition("=")[::2] for word in words)
+    if not all("=" in word for word in words) or "" in found:
+        raise RequestRefused("--label takes key=value", code="usage")
+    return found
 
 
 def show(view: RenderableType) -> None:
     """Print something for people."""
     Console().print(view, highlight=False, soft_wrap=isinstance(view, Text))
+
+
+def show_names(names: Iterable[str]) -> None:
+    """Print names, one a line, for other programs to read."""
+    sys.stdout.writelines(f"{name}\n" for name in names)
+
+
+def show_error(message: str) -> None:
+    """Print what went wrong, in one line."""
+    words = Text.assemble(("error: ", "bold red"), " ".join(message.split()))
+    Console(stderr=True).print(words, soft_wrap=True)
 
 
 def show_json(value: Any) -> None:

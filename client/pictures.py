@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from client.errors import RequestRefused
 from client.models import File
 from client.multipart import Part
 
-#: A path, the bytes themselves, a stored file, or a stored file's id.
+#: A path, the bytes themselves, a stored file; or as a word a path, a stored file's id, or a URL, which the
+#: service fetches where it is allowed to.
 Picture = str | Path | bytes | File
+#: What a picture is, in an input.
+Named = Path | bytes | File | Mapping[str, str]
 
 _FILE_ID = re.compile(r"[0-9a-f]{64}")
 
@@ -55,9 +58,16 @@ class Parts:
             self.size -= len(content)
 
 
-def named(picture: Picture) -> Path | bytes | File:
-    """Return the picture that a string names: a stored file's id, or else a path."""
+def is_url(word: str) -> bool:
+    """Return whether a word names something on the net, and no path."""
+    return word.startswith(("https://", "http://"))
+
+
+def named(picture: Picture) -> Named:
+    """Return the picture that a string names: a URL, a stored file's id, or else a path."""
     if isinstance(picture, str):
+        if is_url(picture):
+            return {"url": picture}
         return File(id=picture) if _FILE_ID.fullmatch(picture) else Path(picture)
     return picture
 

@@ -10,10 +10,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from client.models import Job
+from client.sdk import Client
 
 
 class Report(Protocol):
     def __call__(self, job: Job) -> None: ...
+
+
+def watched(client: Client, job_id: str, timeout: float | None, *, is_quiet: bool) -> Job:
+    """Return a job once it has ended, its progress on the screen meanwhile."""
+    with job_bar(Console(stderr=True, quiet=is_quiet)) as report:
+        return client.watch(job_id, timeout, report)
 
 
 @contextmanager

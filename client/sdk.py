@@ -8,32 +8,28 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
 
 import httpx
 
-from client.answers import read
-from client.batches import Batch, Outcome
-from client.catalogue import Catalogue
-from client.errors import JobFailed
-from client.mapping import Given, Lanes, submission_of
+from client.batches import Outcome
+from client.calls import Calls
+from client.driving import Driver
+from client.mapping import Given
 from client.models import File, Health, Job, Options, Page, System, Task
 from client.pictures import Picture
-from client.submissions import Envelope, Submission
-from client.transport import Transport
-from client.uploads import Uploads
-from client.waiting import POLL_S, Waiter, deadline, job_path
+from client.submissions import Submission
+from client.transport import LIMITS, Transport
+from client.waiting import ROUND_S
+from client.webhooks import WebhookCalls, Webhooks
 
 DEFAULT_URL = "http://127.0.0.1:8000"
-#: Seconds between two rounds of news about many jobs: each costs the service a look at all of them.
-_ROUND_S = 1.0
 
 
 class Client:
     """A connection to one service. Safe to share among threads; close it, or use it as a context.
 
-    Every method raises `ServiceUnreachable` when no usable answer comes, and `RequestRefused` when the
-    answer is no.
+    Every method raises `ServiceUnreachable` when no usable answer comes, and `RequestRefused`, or the kind of
+    it that fits, when the answer is no.
     """
 
     def __init__(
@@ -54,18 +50,20 @@ class Client:
                 room for; its jobs exist once all the same. 0: as little as any other request.
             transport: another way to the service than the network, for tests.
         """
-        self._transport = Transport(
-            base_url, timeout=timeout, api_key=api_key, transport=transport, retry_for=retry_for
-        )
-        self._catalogue = Catalogue(self._transport)
-        self._waiter = Waiter(self._transport)
+        self._transport = Transport(base_url, timeout=timeout, api_key=api_key, retry_for=retry_for)
+        trusting = self._transport.trusts_environment
+        http = httpx.Client(transport=transport, limits=LIMITS, timeout=timeout, trust_env=trusting)
+        self._driver = Driver(http)
+        self._calls = Calls(self._transport)
+        #: Whom the service tells of the ends of all your jobs.
+        self.webhooks = Webhooks(WebhookCalls(self._transport), self._driver)
 
     @property
     def base_url(self) -> str:
         return self._transport.base_url
 
     def close(self) -> None:
-        self._transport.close()
+        self._driver.close()
 
     def __enter__(self) -> Self:
         return self
@@ -103,7 +101,7 @@ class Client:
         submission = Submission(
             task, input, images=images, texts=texts, videos=videos, options=options, fields=fields
         )
-        return self._submit(submission, hold=0, key=idempotency_key)
+        return self._driver.run(self._calls.submit(submission, key=idempotency_key))
 
     def run(
         self,
@@ -128,11 +126,7 @@ class Client:
         submission = Submission(
             task, input, images=images, texts=texts, videos=videos, options=options, fields=fields
         )
-        until = deadline(timeout)
-        job = self._submit(submission, hold=POLL_S if timeout is None else min(timeout, POLL_S))
-        if job.is_terminal:
-            return job
-        return self._waiter.watch(job.id, timeout, until=until)
+        return self._driver.run(self._calls.run(submission, timeout))
 
     def submit_many(self, submissions: Iterable[Submission]) -> List[Outcome]:
         """Return what became of each submission, in order: the new job, or why it was refused.
@@ -142,7 +136,7 @@ class Client:
         Raises:
             PartlySubmitted: the service went away amid the list; it tells of the jobs that are stored.
         """
-        return Batch(self._transport, self._catalogue).send(tuple(submissions))
+        return self._driver.run(self._calls.submit_many(submissions))
 
     def map(
         self,
@@ -165,16 +159,14 @@ class Client:
             ordered: in the order of the inputs; False: as they end.
             fields: more fields of every input, `top_k=3`.
         """
-
-        def make(given: Given) -> Submission:
-            return submission_of(task, given, options, fields)
-
-        lanes = Lanes(self.submit_many, self._waiter)
-        return lanes.run(inputs, make, in_flight=max(1, in_flight), ordered=ordered)
+        flow = self._calls.map(
+            task, inputs, in_flight=in_flight, ordered=ordered, options=options, fields=fields
+        )
+        return self._driver.iterate(flow)
 
     def get(self, job_id: str) -> Job:
         """Return the job as it stands."""
-        return read(Job, self._transport.request("GET", job_path(job_id)))
+        return self._driver.run(self._calls.get(job_id))
 
     def get_many(self, ids: Iterable[str], wait: float = 0.0) -> List[Job | None]:
         """Return the jobs as they stand, in order; None where there is none of that id.
@@ -182,7 +174,7 @@ class Client:
         Args:
             wait: seconds to wait for the end of all of them, if that is sooner.
         """
-        return self._waiter.all(tuple(ids), wait)
+        return self._driver.run(self._calls.get_many(ids, wait))
 
     def wait(
         self,
@@ -201,10 +193,7 @@ class Client:
             WaitTimeout: it goes on.
             ServiceUnreachable: the service was away for more than half a minute.
         """
-        job = self.watch(job_id, timeout, on_progress)
-        if not job.succeeded:
-            raise JobFailed(job)
-        return job
+        return self._driver.run(self._calls.wait(job_id, timeout, on_progress))
 
     def watch(
         self,
@@ -213,7 +202,7 @@ class Client:
         on_progress: Callable[[Job], object] | None = None,
     ) -> Job:
         """Return the job once it has ended, however that was; else as `wait`."""
-        return self._waiter.watch(job_id, timeout, on_progress)
+        return self._driver.run(self._calls.watch(job_id, timeout, on_progress))
 
     def wait_many(
         self,
@@ -231,20 +220,39 @@ class Client:
             WaitTimeout: some go on.
             RequestRefused: there is no job of one of the ids.
         """
-        ended: dict[str, Job] = {}
-        # Nobody listens: the end of all is the only news.
-        hold = POLL_S if on_progress is None else _ROUND_S
-        for jobs in self._waiter.rounds(ids, timeout, hold):
-            ended.update((job.id, job) for job in jobs)
-            if on_progress is not None:
-                for job in jobs:
-                    on_progress(job)
-        return [ended[job_id] for job_id in ids]
+        return self._driver.run(self._calls.wait_many(ids, timeout, on_progress))
 
     def as_completed(self, ids: Collection[str], timeout: float | None = None) -> Iterator[Job]:
         """Yield each job once it has ended, however that was; else as `wait_many`."""
-        for jobs in self._waiter.rounds(ids, timeout, _ROUND_S):
-            yield from jobs
+        return self._driver.iterate(self._calls.as_completed(ids, timeout))
+
+    def follow(
+        self, ids: Collection[str], timeout: float | None = None, *, every: float = ROUND_S
+    ) -> Iterator[List[Job | None]]:
+        """Yield how the jobs stand, in order, at once and then round by round, until all have ended.
+
+        None stands for a job that is not there, or no longer.
+
+        Args:
+            timeout: seconds; None goes on as long as it takes.
+            every: seconds of a round; the end of all ends the last one early.
+
+        Raises:
+            WaitTimeout: some go on.
+        """
+        return self._driver.iterate(self._calls.follow(ids, timeout, every))
+
+    def stream(self, job_id: str) -> Iterator[Job]:
+        """Yield the job as it stands, and again as soon as it has changed, until it has ended.
+
+        Told by the service over one connection that stays open, and is made anew when it breaks. What changes
+        faster than it can be told is told once.
+
+        Raises:
+            NotFound: there is no such job, or it was deleted meanwhile.
+            ServiceUnreachable: the service was away, or had no room for listeners, for over half a minute.
+        """
+        return self._driver.iterate(self._calls.stream(job_id))
 
     def list(
         self,
@@ -261,21 +269,15 @@ class Client:
         Args:
             error: only those that failed with this code, `attempts_exhausted`.
         """
-        token: str | None = None
-        while True:
-            page = self.page(
-                status=status,
-                error=error,
-                task=task,
-                labels=labels,
-                created_after=created_after,
-                page_size=page_size,
-                page_token=token,
-            )
-            yield from page.jobs
-            token = page.next_page_token
-            if not token:
-                return
+        flow = self._calls.list(
+            status=status,
+            error=error,
+            task=task,
+            labels=labels,
+            created_after=created_after,
+            page_size=page_size,
+        )
+        return self._driver.iterate(flow)
 
     def page(
         self,
@@ -289,21 +291,20 @@ class Client:
         page_token: str | None = None,
     ) -> Page:
         """Return one page of jobs, newest first; `page_token` is the former page's `next_page_token`."""
-        params = [("status", state) for state in status]
-        params += [(f"label.{key}", value) for key, value in (labels or {}).items()]
-        single = {
-            "error": error,
-            "task": task,
-            "created_after": created_after.isoformat() if created_after else None,
-            "page_size": str(page_size) if page_size else None,
-            "page_token": page_token,
-        }
-        params += [(key, value) for key, value in single.items() if value is not None]
-        return read(Page, self._transport.request("GET", "/v1/jobs", params=params))
+        flow = self._calls.page(
+            status=status,
+            error=error,
+            task=task,
+            labels=labels,
+            created_after=created_after,
+            page_size=page_size,
+            page_token=page_token,
+        )
+        return self._driver.run(flow)
 
     def cancel(self, job_id: str) -> Job:
         """Ask for the job's end and return how it stands; a job that has ended stays as it is."""
-        return read(Job, self._transport.request("POST", f"{job_path(job_id)}/cancel"))
+        return self._driver.run(self._calls.cancel(job_id))
 
     def retry(self, job: Job | str) -> Job:
         """Have a job run again that failed, was canceled or expired, and return it as it is now queued.
@@ -313,23 +314,46 @@ class Client:
         Args:
             job: as it stood when it was last looked at; or its id, to look first.
         """
-        known = self.get(job) if isinstance(job, str) else job
-        path, generation = f"{job_path(known.id)}/retry", str(known.generation)
-        response = self._transport.request("POST", path, params=[("generation", generation)], once=True)
-        return read(Job, response)
+        return self._driver.run(self._calls.retry(job))
+
+    def delete(self, job: Job | str) -> None:
+        """Have nothing left of a job, whatever its state; a worker at it stops.
+
+        Raises:
+            NotFound: there is no such job.
+        """
+        self._driver.run(self._calls.delete(job))
+
+    def delete_file(self, file: File | str) -> None:
+        """Forget a stored file; jobs that were submitted with it are not harmed.
+
+        Raises:
+            NotFound: there is no such file.
+        """
+        self._driver.run(self._calls.delete_file(file))
 
     def upload(self, file: str | Path | bytes) -> File:
         """Store an image or a film and return it; its id can be used in any number of jobs."""
-        return Uploads(self._transport).send(Path(file) if isinstance(file, str) else file)
+        return self._driver.run(self._calls.upload(file))
 
     def download(self, href: str) -> bytes:
         """Return the content behind an artifact's `href` or a file's id."""
-        path = href if "/" in href else f"/v1/files/{quote(href, safe='')}/content"
-        return self._transport.request("GET", path).content
+        return self._driver.run(self._calls.download(href))
+
+    def save(self, job: Job, folder: str | Path) -> List[Path]:
+        """Write a job as JSON and its artifacts into a folder, and return the files, the job's first.
+
+        Each appears whole or not at all, under a name of its own that stays inside the folder, and replaces
+        what was there under it.
+
+        Raises:
+            RequestRefused: the folder cannot be written to.
+        """
+        return self._driver.run(self._calls.save(job, folder))
 
     def tasks(self) -> Sequence[Task]:
         """Return the catalogue."""
-        return self._catalogue.read()
+        return self._driver.run(self._calls.catalogue.read())
 
     def task(self, name: str) -> Task:
         """Return one task of the catalogue, which is read once.
@@ -337,19 +361,12 @@ class Client:
         Raises:
             RequestRefused: there is none of this name.
         """
-        return self._catalogue.task(name)
+        return self._driver.run(self._calls.catalogue.task(name))
 
     def health(self) -> Health:
         """Return whether the service can take and do work; asked once, as probes are."""
-        return read(Health, self._transport.request("GET", "/readyz", tried_again=False))
+        return self._driver.run(self._calls.health())
 
     def system(self) -> System:
         """Return what the service runs on: its workers, and how much waits for them."""
-        return read(System, self._transport.request("GET", "/v1/system"))
-
-    def _submit(self, submission: Submission, *, hold: float, key: str | None = None) -> Job:
-        """Return the new job, or how it ended when that is within `hold` seconds."""
-        envelope = Envelope()
-        envelope.add(self._catalogue.body(submission))
-        body = envelope.sealed(alone=True)
-        return read(Job, self._transport.submit("/v1/jobs", body, hold=int(hold), key=key))
+        return self._driver.run(self._calls.system())

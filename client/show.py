@@ -48,7 +48,7 @@ def jobs_view(jobs: Sequence[Job], now: datetime) -> Table:
     for name in ("task", "status", "age", "total ms"):
         table.add_column(name, no_wrap=True)
     for job in jobs:
-        table.add_row(job.id, job.task, _status(job), _age(job, now), milliseconds(job, "total"))
+        table.add_row(job.id, job.task, status_text(job), _age(job, now), milliseconds(job, "total"))
     return table
 
 
@@ -95,15 +95,18 @@ def milliseconds(job: Job, name: str) -> str:
 
 
 def _headline(job: Job) -> Text:
-    words = Text.assemble((job.task, "bold"), f" {job.id} ", _status(job))
+    words = Text.assemble((job.task, "bold"), f" {job.id} ", status_text(job))
     if job.queue is not None and job.queue.position is not None:
         words.append(f", {job.queue.position} before it")
+        if job.queue.eta_s is not None:
+            words.append(f", starts in about {job.queue.eta_s:.0f} s")
     if total := milliseconds(job, "total"):
         words.append(f" in {total} ms", style="dim")
     return words
 
 
-def _status(job: Job) -> Text:
+def status_text(job: Job) -> Text:
+    """Return a job's state in its colour."""
     words = f"{job.status} (attempt {job.attempt})" if job.attempt > 1 else job.status
     return Text(words, style=_STYLES.get(job.status, ""))
 

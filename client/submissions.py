@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from client.errors import RequestRefused
+from client.flows import Flow, work
 from client.models import File, Options
 from client.multipart import Part, encode
 from client.pictures import Parts, Picture
@@ -85,6 +87,18 @@ class Envelope:
             self._size = size
         return fits
 
+    def put(self, body: Mapping[str, Any]) -> Flow[bool]:
+        """Take a submission in as `add` does; where that means to read files, without holding up others."""
+        if _has_files(body):
+            return (yield from work(partial(self.add, body)))
+        return self.add(body)
+
+    def seal(self, *, alone: bool = False) -> Flow[tuple[bytes, str]]:
+        """Return what `sealed` does, without holding up others where there is much to copy."""
+        if len(self._parts):
+            return (yield from work(partial(self.sealed, alone=alone)))
+        return self.sealed(alone=alone)
+
     def sealed(self, *, alone: bool = False) -> tuple[bytes, str]:
         """Return the request's body and its `Content-Type`.
 
@@ -109,3 +123,11 @@ class Envelope:
         if isinstance(value, Mapping):
             return dict(value)
         raise TypeError(f"{type(value).__name__} {str(value)[:50]!r}")
+
+
+def _has_files(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_files, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_files, value))
+    return isinstance(value, Path)

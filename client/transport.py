@@ -1,4 +1,4 @@
-"""Requests over HTTP, and their failures in the client's own words."""
+"""Requests to a service: what is sent, when it is sent again, and failures in the client's own words."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 import httpx
 
 from client.answers import failure, retry_after_s
-from client.errors import ServiceUnreachable
+from client.errors import RequestRefused, ServiceUnreachable
+from client.flows import Flow, Open, Pause, Send
 
 #: An address that does not answer at all is reported within this, whatever the caller's timeout.
 _CONNECT_S = 5.0
 #: Pauses before the second and the third try.
 _PAUSES_S = (0.2, 0.8)
-#: As many connections as threads ask at a time; the service closes those that are idle.
-_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=128)
+#: As many connections as are asked with at a time; the service closes those that are idle.
+LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=128)
 #: The longest `Retry-After` that is obeyed in silence; a submit obeys what its time allows.
 _PATIENCE_S = 5.0
 #: Between two tries of a submit, at most, unless the service asks for more.
@@ -29,20 +30,19 @@ _LATER = frozenset({429, 503})
 _SUBMIT_LATER = _LATER | {502, 504, 507}
 
 
+Body = tuple[bytes | httpx.SyncByteStream, str]
+
+
 class Transport:
-    """One service, spoken to over kept-alive connections. Safe to share among threads."""
+    """How one service is spoken to, whoever holds the connections. Safe to share among threads."""
 
     def __init__(
-        self,
-        base_url: str,
-        *,
-        timeout: float,
-        api_key: str | None,
-        transport: httpx.BaseTransport | None,
-        retry_for: float = 30.0,
+        self, base_url: str, *, timeout: float, api_key: str | None, retry_for: float = 30.0
     ) -> None:
         url = _checked(base_url)
         self.base_url = str(url).rstrip("/")
+        #: This machine's services need no proxy of the environment.
+        self.trusts_environment = not _is_loopback(url.host)
         self._headers = {"Accept": "*/*", "User-Agent": "iconotext"}
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
@@ -50,17 +50,8 @@ class Transport:
         self._retry_for = retry_for
         #: The service has answered before: that it is there is not in question.
         self.was_reached = False
-        # This machine's services need no proxy of the environment.
-        self._http = httpx.Client(
-            transport=transport, limits=_LIMITS, timeout=timeout, trust_env=not _is_loopback(url.host)
-        )
 
-    def close(self) -> None:
-        self._http.close()
-
-    def submit(
-        self, path: str, body: tuple[bytes, str], *, hold: int = 0, key: str | None = None
-    ) -> httpx.Response:
+    def submit(self, path: str, body: Body, *, hold: int = 0, key: str | None = None) -> Flow[httpx.Response]:
         """Return the answer to a submit, which creates its jobs once, however often it has to be sent.
 
         Args:
@@ -82,46 +73,77 @@ class Transport:
         *,
         params: Sequence[tuple[str, str]] = (),
         headers: Mapping[str, str] | None = None,
-        body: tuple[bytes | Iterable[bytes], str] | None = None,
+        body: Body | None = None,
         wait: float = 0.0,
         accept: Sequence[int] = (),
+        accept_again: Sequence[int] = (),
         tried_again: bool = True,
         repeatable: bool = False,
         once: bool = False,
-    ) -> httpx.Response:
+        is_open: bool = False,
+        silence: float = 0.0,
+    ) -> Flow[httpx.Response]:
         """Return the answer, which is a success or one of the statuses in `accept`.
 
         Tried again, briefly, when that does no harm: no connection, 429 and 503, or a GET that broke off.
 
         Args:
-            body: what is sent, or its pieces in turn, as often as they are asked for; and its `Content-Type`.
+            body: what is sent, and its `Content-Type`.
             wait: seconds that the service was asked to hold its answer back.
+            accept_again: what is a success too once an earlier try broke off, which may have done it.
             tried_again: False for a probe, which wants to know how it is now.
-            repeatable: it changes nothing, as a GET does.
+            repeatable: it changes nothing, as a GET does, or nothing more the second time.
             once: it changes something once, however often it is sent: tried again for as long as the client
                 is to, at a service that has answered before.
+            is_open: its body is listened to, piece by piece.
+            silence: seconds that may pass between two pieces, where that is more than the client's time-out.
 
         Raises:
             RequestRefused: the service said no.
             ServiceUnreachable: no answer, or one that says that the service is broken.
         """
-        request = self._request(method, path, params=params, headers=headers, body=body, wait=wait)
+        answer_s = max(self._timeout + wait, silence)
+        request = self._request(method, path, params=params, headers=headers, body=body, answer_s=answer_s)
+        step = Open(request) if is_open else Send(request)
         tries = _Tries(self._retry_for if once else 0.0, _PAUSES_S if tried_again else ())
+        accepted = set(accept)
         while True:
             try:
-                response = self._http.send(request)
+                response: httpx.Response = yield step
             except httpx.TransportError as error:
                 pause = self._pause_after(error, tries, harmless=once or repeatable or method == "GET")
                 if pause is None:
                     raise self._unreachable(request, error) from error
+                accepted |= set(accept_again)
             else:
                 self.was_reached = True
-                if response.is_success or response.status_code in accept:
+                if response.is_success or response.status_code in accepted:
                     return response
                 pause = self._pause_asked_for(response, tries)
                 if pause is None:
                     raise failure(response, self.base_url)
-            time.sleep(pause)
+            yield Pause(pause)
+
+    def delete(self, path: str) -> Flow[None]:
+        """Return when what is behind a path is gone.
+
+        Raises:
+            NotFound: it was not there to begin with.
+        """
+        # A second try that finds nothing was preceded by a first that got through.
+        gone = [httpx.codes.NOT_FOUND]
+        yield from self.request("DELETE", path, repeatable=True, accept_again=gone)
+
+    def path_of(self, href: str) -> str:
+        """Return the path behind a link that the service gave.
+
+        Raises:
+            RequestRefused: it leads elsewhere, where our key has no business.
+        """
+        path = href.removeprefix(self.base_url)
+        if not path.startswith("/") or path.startswith("//"):
+            raise RequestRefused(f"{href!r} is no link of {self.base_url}", code="foreign_link")
+        return path
 
     def _pause_after(self, error: httpx.TransportError, tries: _Tries, *, harmless: bool) -> float | None:
         """Return how long to wait before another try after no answer; None when there is none."""
@@ -159,21 +181,25 @@ class Transport:
         *,
         params: Sequence[tuple[str, str]],
         headers: Mapping[str, str] | None,
-        body: tuple[bytes | Iterable[bytes], str] | None,
-        wait: float,
+        body: Body | None,
+        answer_s: float,
     ) -> httpx.Request:
+        url = httpx.URL(self.base_url + path)
+        url = url.copy_with(params=list(params)) if params else url
         content, media_type = body or (None, "")
-        sent = {**self._headers, **(headers or {})}
+        # Said here, since httpx says it only of bodies that it holds.
+        sent = {"Host": url.netloc.decode(), **self._headers, **(headers or {})}
         if media_type:
             sent["Content-Type"] = media_type
-        answer_s, connect_s = self._timeout + wait, min(self._timeout, _CONNECT_S)
+        connect_s = min(self._timeout, _CONNECT_S)
         limits = {"connect": connect_s, "read": answer_s, "write": answer_s, "pool": answer_s}
+        stream = content if isinstance(content, httpx.SyncByteStream) else None
         return httpx.Request(
             method,
-            self.base_url + path,
-            params=list(params) or None,
+            url,
             headers=sent,
-            content=content,
+            content=content if isinstance(content, bytes) else None,
+            stream=stream,
             extensions={"timeout": limits},
         )
 

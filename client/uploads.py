@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from client.answers import read
 from client.errors import RequestRefused
+from client.flows import Flow
 from client.models import File
 from client.transport import Transport
 
@@ -25,45 +28,56 @@ class Uploads:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def send(self, content: Path | bytes) -> File:
+    def send(self, content: Path | bytes) -> Flow[File]:
         """Store a file and return it; a path is read piece by piece.
 
         Raises:
             RequestRefused: the path cannot be read, or the service does not take the file.
         """
         if isinstance(content, bytes):
-            return self._send(content, len(content), _UNKNOWN)
+            return (yield from self._send(content, len(content), _UNKNOWN))
         size = _size_of(content)
         media_type = mimetypes.guess_type(content.name)[0] or _UNKNOWN
         known = media_type.startswith(("image/", "video/"))
-        return self._send(_Pieces(content), size, media_type if known else _UNKNOWN)
+        return (yield from self._send(_Pieces(content), size, media_type if known else _UNKNOWN))
 
-    def lifted(self, value: Any) -> Any:
+    def lifted(self, value: Any) -> Flow[Any]:
         """Return an input, each path to a large file in it replaced by the stored file."""
         if isinstance(value, Path):
-            return self.send(value) if _size_of(value) > _LARGE_BYTES else value
+            return (yield from self.send(value)) if _size_of(value) > _LARGE_BYTES else value
         if isinstance(value, Mapping):
-            return {name: self.lifted(member) for name, member in value.items()}
+            lifted = {}
+            for name, member in value.items():
+                lifted[name] = yield from self.lifted(member)
+            return lifted
         if isinstance(value, (list, tuple)):
-            return [self.lifted(member) for member in value]
+            members = []
+            for member in value:
+                members.append((yield from self.lifted(member)))  # noqa: PERF401  # no comprehension yields
+            return members
         return value
 
-    def _send(self, content: bytes | _Pieces, size: int, media_type: str) -> File:
-        answer = self._transport.request(
+    def _send(self, content: bytes | _Pieces, size: int, media_type: str) -> Flow[File]:
+        answer = yield from self._transport.request(
             "POST", "/v1/files", headers={"Content-Length": str(size)}, body=(content, media_type)
         )
         return read(File, answer)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pieces:
+class _Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
     """A file's content, from its beginning each time that it is asked for."""
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
     def __iter__(self) -> Iterator[bytes]:
-        with self.path.open("rb") as source:
+        with self._path.open("rb") as source:
             while piece := source.read(_CHUNK_BYTES):
+                yield piece
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with await asyncio.to_thread(self._path.open, "rb") as source:
+            while piece := await asyncio.to_thread(source.read, _CHUNK_BYTES):
                 yield piece
 
 

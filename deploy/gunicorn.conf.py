@@ -10,8 +10,9 @@ _settings = read(ApiSettings)
 wsgi_app = "api.app:create_app()"
 bind = f"{_settings.api_host}:{_settings.api_port}"
 # A long-poll or an event stream holds a thread, and most of the time does nothing with it.
-worker_class = "gthread"
+worker_class = "api.server.Worker"
 threads = _settings.api_threads
+worker_connections = _settings.api_connections
 # Longer than a proxy keeps an idle connection (60 s as a rule): we must not close one under a request.
 keepalive = 75
 # For the requests in flight after SIGTERM; clients of event streams come back elsewhere.

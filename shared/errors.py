@@ -10,6 +10,7 @@
     |   |   |-- NotOffered              not_offered             (the profile's models cannot do that)
     |   |   |-- KeyReused               idempotency_key_reused (with another payload)
     |   |   |-- WebhookRefused          webhook_refused         (webhooks are off, or not to that address)
+    |   |   |-- UrlRefused              url_refused             (URLs are off, or not that one)
     |   |   |-- FileMissing             file_not_found
     |   |   |-- FileTooLarge            file_too_large
     |   |   |-- ImageRefused            image_refused           (what the header alone tells)
@@ -28,6 +29,10 @@
     |   |-- UnsupportedMediaType        unsupported_media_type
     |   |-- NotFound                    not_found
     |   |-- TooManyJobs                 too_many_jobs           retryable (the tenant has too much waiting)
+    |   |-- UrlUnreachable              url_unreachable         retryable (fetching it failed)
+    |   |-- TooManyRequests             rate_limited            retryable (the tenant asks too often)
+    |   |-- StorageQuotaExceeded        storage_quota_exceeded  (the tenant keeps too much)
+    |   |-- Forbidden                   forbidden               (the key is good, its scopes are not enough)
     |   `-- Unauthorized                unauthorized
     `-- SystemFault                     ours; the caller did nothing wrong
         |-- BadConfiguration            bad_configuration
@@ -131,6 +136,10 @@ class WebhookRefused(InvalidRequest):
     code = "webhook_refused"
 
 
+class UrlRefused(InvalidRequest):
+    code = "url_refused"
+
+
 class FileMissing(InvalidRequest):
     code = "file_not_found"
 
@@ -214,7 +223,39 @@ class TooManyJobs(CallerError):
         self.retry_after_s = retry_after_s
 
 
+class UrlUnreachable(CallerError):
+    """What a URL names cannot be fetched now; its server may be better later."""
+
+    code = "url_unreachable"
+    retryable = True
+
+
+class TooManyRequests(CallerError):
+    """The tenant asks more often than it may."""
+
+    code = "rate_limited"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class StorageQuotaExceeded(CallerError):
+    """The tenant's uploads and results weigh as much as they may; deleting some makes room."""
+
+    code = "storage_quota_exceeded"
+
+
+class Forbidden(CallerError):
+    """The key is good, and its scopes do not cover this."""
+
+    code = "forbidden"
+
+
 class Unauthorized(CallerError):
+    """No key came, or one that is unknown, expired or revoked."""
+
     code = "unauthorized"
 
 

@@ -131,6 +131,8 @@ class NewJob:
     idempotency: Idempotency | None = None
     #: A succeeded job of the same tenant whose result answers this one at once; gone by then, it is queued.
     answered_by: JobId | None = None
+    #: The request that submitted it, for the logs.
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,6 +155,8 @@ class Claim:
     priority: Priority = Priority.NORMAL
     #: Its result may answer later jobs: settle it with a `cache_key`.
     cache: bool = False
+    #: The request that submitted it, for the logs.
+    request_id: str | None = None
     #: From submit to the first claim, or from the requeue to this one.
     queued_for: timedelta
 
@@ -201,12 +205,19 @@ class Success:
     batch_size: int = 1
     #: What `shared.caching.result_key` made of it, where the job allows its result to answer others.
     cache_key: str | None = None
+    #: Of the result in `result_file`.
+    result_bytes: int = 0
 
     @property
     def files(self) -> list[FileId]:
         """Return the blobs that the attempt made."""
         results = [] if self.result_file is None else [self.result_file]
         return [*results, *(artifact.file for artifact in self.artifacts)]
+
+    @property
+    def stored_bytes(self) -> int:
+        """Return what those weigh."""
+        return self.result_bytes + sum(artifact.bytes for artifact in self.artifacts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

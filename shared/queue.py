@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from queue import Empty, Full, Queue
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from celery import Celery
@@ -30,7 +30,7 @@ from redis.retry import Retry
 from shared.errors import QueueUnavailable
 from shared.jobs import JobId
 from shared.settings import SharedSettings
-from shared.transport import HINT
+from shared.transport import HINT, REQUEST
 
 #: Hints waiting to be sent. More are dropped: whoever drains these finds the rest in SQL.
 _BUFFERED = 10_000
@@ -97,6 +97,12 @@ def binding(pool: str) -> Binding:
     return Binding(pool, exchange="", routing_key=pool, durable=True)
 
 
+class _Hint(NamedTuple):
+    pool: str
+    job_id: JobId
+    request_id: str
+
+
 class Hints:
     """Sends hints from a thread of its own: a submit never waits for Redis, and never fails with it."""
 
@@ -111,16 +117,19 @@ class Hints:
             retry=Retry(NoBackoff(), 1),
         )
         self._prefix = settings.redis_prefix
-        self._waiting: Queue[tuple[str, JobId]] = Queue(_BUFFERED)
+        self._waiting: Queue[_Hint] = Queue(_BUFFERED)
         self._templates: dict[str, Mapping[str, Any]] = {}
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._publish_all, name="hints", daemon=True)
         self._started = threading.Lock()
 
-    def send(self, pool: str, job_ids: Sequence[JobId]) -> None:
+    def send(self, pool: str, job_ids: Sequence[JobId], request_id: str = "") -> None:
         """Tell the pool's workers that there are jobs, soon; never blocks, never raises.
 
         Fewer hints than jobs may be sent: never more than `_ENOUGH` wait in a pool's list.
+
+        Args:
+            request_id: the request that brought them, for the logs.
         """
         # Started on first use: a thread does not survive the fork of a pre-forking server.
         if not self._thread.is_alive() and not self._closing.is_set():
@@ -128,7 +137,7 @@ class Hints:
                 self._thread.start()
         for job_id in job_ids:
             with suppress(Full):
-                self._waiting.put_nowait((pool, job_id))
+                self._waiting.put_nowait(_Hint(pool, job_id, request_id))
 
     def backlog(self, pool: str) -> int:
         """Return how many hints wait in the pool's list; raises `QueueUnavailable`."""
@@ -167,33 +176,33 @@ class Hints:
                 if self._closing.wait(_BACKOFF_S):
                     return
 
-    def _take(self) -> list[tuple[str, JobId]]:
+    def _take(self) -> list[_Hint]:
         """Return what waits, once there is something; empty after a short while without."""
-        hints: list[tuple[str, JobId]] = []
+        hints: list[_Hint] = []
         with suppress(Empty):
             hints.append(self._waiting.get(timeout=0.2))
             while len(hints) < _AT_ONCE:
                 hints.append(self._waiting.get_nowait())
         return hints
 
-    def _publish(self, hints: Sequence[tuple[str, JobId]]) -> None:
-        by_pool: defaultdict[str, list[JobId]] = defaultdict(list)
-        for pool, job_id in hints:
-            by_pool[pool].append(job_id)
+    def _publish(self, hints: Sequence[_Hint]) -> None:
+        by_pool: defaultdict[str, list[_Hint]] = defaultdict(list)
+        for hint in hints:
+            by_pool[hint.pool].append(hint)
         with self._redis.pipeline(transaction=False) as pipeline:
             for pool in by_pool:
                 pipeline.llen(self._key(pool))
-            for (pool, job_ids), waiting in zip(by_pool.items(), pipeline.execute(), strict=True):
-                if wanted := job_ids[: max(_ENOUGH - waiting, 0)]:
-                    pipeline.lpush(self._key(pool), *(self._message(pool, job_id) for job_id in wanted))
+            for (pool, found), waiting in zip(by_pool.items(), pipeline.execute(), strict=True):
+                if wanted := found[: max(_ENOUGH - waiting, 0)]:
+                    pipeline.lpush(self._key(pool), *(self._message(hint) for hint in wanted))
             if len(pipeline):
                 pipeline.execute()
 
-    def _message(self, pool: str, job_id: JobId) -> str:
-        template = self._templates.get(pool)
+    def _message(self, hint: _Hint) -> str:
+        template = self._templates.get(hint.pool)
         if template is None:
-            template = self._templates[pool] = _template(self._celery, pool)
-        return _filled(template, job_id)
+            template = self._templates[hint.pool] = _template(self._celery, hint.pool)
+        return _filled(template, hint)
 
     def _key(self, pool: str) -> str:
         return f"{self._prefix}{pool}"
@@ -209,11 +218,11 @@ def _template(celery: Celery, pool: str) -> Mapping[str, Any]:
         return payload
 
 
-def _filled(template: Mapping[str, Any], job_id: JobId) -> str:
+def _filled(template: Mapping[str, Any], hint: _Hint) -> str:
     """Return the message of one hint: what differs between two that Celery sends is made anew."""
     task_id = str(uuid.uuid4())
-    body = json.dumps([[job_id], *json.loads(base64.b64decode(template["body"]))[1:]])
-    headers = {"id": task_id, "root_id": task_id, "argsrepr": repr((job_id,))}
+    body = json.dumps([[hint.job_id], *json.loads(base64.b64decode(template["body"]))[1:]])
+    headers = {"id": task_id, "root_id": task_id, "argsrepr": repr((hint.job_id,)), REQUEST: hint.request_id}
     properties = {"correlation_id": task_id, "delivery_tag": str(uuid.uuid4())}
     return json.dumps(
         {

@@ -10,11 +10,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
 from shared.errors import BadConfiguration
+
+#: Where web servers listen. Elsewhere a request may be taken for something: at port 25, for letters.
+WEB_PORTS = (80, 443, 8080, 8443)
 
 _MIB = 2**20
 
@@ -106,12 +109,26 @@ class SharedSettings(BaseSettings):
     webhooks: bool = False
     #: They may be in this machine's own networks too: for tests, and where there is no other network.
     webhook_private: bool = False
+    #: What the secrets of webhooks are derived from: at least 32 characters, the same for API and workers.
+    #: Default: made once, in the file `secret` under `data_dir`.
+    secret: SecretStr = SecretStr("")
+    #: Submits may name pictures and films by URL, which the workers then fetch.
+    url_inputs: bool = False
+    #: They may be in this machine's own networks too: for tests, and where there is no other network.
+    url_private: bool = False
+    #: Ports of the world that may be called, for webhooks and for URLs alike, separated by commas.
+    url_ports: Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], NoDecode] = WEB_PORTS
     #: Faults on purpose, for tests of the service itself: refused with any profile that does real work.
     failpoints: str = ""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "human"] = "human"
 
     limits: Limits = Field(default_factory=Limits)
+
+    @field_validator("url_ports", mode="before")
+    @classmethod
+    def _split_ports(cls, value: object) -> object:
+        return value.split(",") if isinstance(value, str) else value
 
     @property
     def resolved_database_url(self) -> str:

@@ -92,6 +92,10 @@ jobs = Table(
     Column("retried_at", BigInteger),
     # Of its input's JSON and the files that it names: what it weighs while it waits.
     Column("input_bytes", BigInteger, nullable=False, server_default="0"),
+    # Of its result and artifacts in the blobs: what it weighs once it ended.
+    Column("stored_bytes", BigInteger, nullable=False, server_default="0"),
+    # The request that submitted it, for the logs.
+    Column("request_id", Text),
     # Whom to tell of its end, `{"url", "events"}`; NULL: nobody.
     Column("webhook", _Json),
     Column("labels", _Json, nullable=False),
@@ -123,6 +127,8 @@ _partial(
 )
 # How many wait, and what they weigh, by tenant: answered from the index alone.
 _partial("jobs_queued_idx", jobs.c.tenant, jobs.c.input_bytes, where="state = 'queued'")
+# What the files of ended jobs weigh, by tenant: from the index alone.
+_partial("jobs_stored_idx", jobs.c.tenant, jobs.c.stored_bytes, where="stored_bytes > 0")
 # Few rows at most: jobs that may have killed their workers, which run by themselves.
 _partial(
     "jobs_suspect_idx",
@@ -175,6 +181,8 @@ files = Table(
     sqlite_with_rowid=False,
 )
 Index("files_review_at_idx", files.c.review_at)
+# What a tenant's uploads weigh: from the index alone.
+Index("files_tenant_idx", files.c.tenant, files.c.bytes)
 
 # Submits that may come again: the same key answers the same job for a day.
 idempotency_keys = Table(
@@ -214,10 +222,64 @@ deliveries = Table(
     Column("body", Text, nullable=False),
     # One entry for each try.
     Column("log", _Json, nullable=False),
+    # Whose it is to take it: few messages are on their way to one host at a time.
+    Column("lane", Text, nullable=False, server_default=""),
 )
 _partial("deliveries_next_at_idx", deliveries.c.next_at, where="next_at IS NOT NULL")
 Index("deliveries_job_id_idx", deliveries.c.job_id)
+_partial("deliveries_webhook_idx", deliveries.c.webhook, deliveries.c.id, where="webhook IS NOT NULL")
 _partial("deliveries_ended_at_idx", deliveries.c.ended_at, where="ended_at IS NOT NULL")
+
+# Where a tenant wants to be told of its jobs' ends. No secret is kept: `shared.signing` derives it.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    # Names of events.
+    Column("events", _Json, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    # In words; NULL while enabled.
+    Column("disabled_because", Text),
+    # How often its secret was made; each has its own.
+    Column("rotation", Integer, nullable=False),
+    # When the present secret took over; NULL for the first.
+    Column("rotated_at", BigInteger),
+    # The first of the tries that failed since the last that did not.
+    Column("failing_since", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+)
+Index("webhooks_tenant_idx", webhooks.c.tenant, webhooks.c.id)
+
+# Who may call. Of a key only its hash is kept (`shared.keys`).
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    # SHA-256 of the whole key, in hex.
+    Column("hash", Text, nullable=False),
+    Column("scopes", _Json, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+)
+
+# Quotas of tenants that have some of their own; NULL: the service's.
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("requests_per_minute", BigInteger),
+    Column("jobs_per_minute", BigInteger),
+    # That may wait to be started.
+    Column("queued_jobs", BigInteger),
+    # Of uploads and of what jobs made.
+    Column("stored_bytes", BigInteger),
+)
 
 # Classifiers made by `train`.
 heads = Table(

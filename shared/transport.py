@@ -1,7 +1,7 @@
 """How hints come out of Redis: whatever else lies in a pool's list is dropped, and the worker serves on.
 
 Celery and kombu trust what they read: a message of another shape ends the process, and is put back before it
-does. So nothing but a hint passes here, and what Celery is given is made anew from the hint's id alone.
+does. So nothing but a hint passes here, and what Celery is given is made anew from the hint's ids alone.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ from shared.jobs import JobId
 
 #: The one Celery task: its argument is a job's id, its queue the job's pool.
 HINT = "iconotext.hint"
+#: The header of a hint that names the request that brought it, for the logs; nobody relies on it.
+REQUEST = "iconotext_request"
 
 #: Bytes of a message; a hint has about 900.
 _LONGEST = 8 * 1024
 #: An empty id names no job in particular.
 _ID = re.compile(r"(job_[0-9a-f]{32})?")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 #: Silence after Redis refused to be read, in the thread that does nothing but read.
 _PAUSE_S = 1.0
 
@@ -38,8 +41,8 @@ class NoHint(ValueError):
     """The message says something else; the words tell its kind and nothing that stands in it."""
 
 
-def hint_in(message: bytes) -> JobId:
-    """Return the id in a hint.
+def hint_in(message: bytes) -> tuple[JobId, str]:
+    """Return the job's id in a hint, and the id of the request that brought it, or nothing.
 
     Raises:
         NoHint: it is not one.
@@ -56,7 +59,10 @@ def hint_in(message: bytes) -> JobId:
         raise NoHint("compressed")
     if envelope.get("content-type") != "application/json":
         raise NoHint("not JSON inside")
-    return _id_in(envelope.get("body"))
+    request_id = headers.get(REQUEST)
+    if not isinstance(request_id, str) or not _REQUEST_ID.fullmatch(request_id):
+        request_id = ""
+    return _id_in(envelope.get("body")), request_id
 
 
 def _id_in(body: object) -> JobId:
@@ -78,7 +84,7 @@ def _parsed(text: bytes, otherwise: str) -> Any:
         raise NoHint(otherwise) from error
 
 
-def message_of(pool: str, job_id: JobId) -> dict[str, Any]:
+def message_of(pool: str, job_id: JobId, request_id: str = "") -> dict[str, Any]:
     """Return a hint as Celery's protocol 2 has it on Redis."""
     task_id = str(uuid.uuid4())
     content = [[job_id], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
@@ -86,7 +92,14 @@ def message_of(pool: str, job_id: JobId) -> dict[str, Any]:
         "body": base64.b64encode(json.dumps(content).encode()).decode(),
         "content-encoding": "utf-8",
         "content-type": "application/json",
-        "headers": {"lang": "py", "task": HINT, "id": task_id, "root_id": task_id, "ignore_result": True},
+        "headers": {
+            "lang": "py",
+            "task": HINT,
+            "id": task_id,
+            "root_id": task_id,
+            "ignore_result": True,
+            REQUEST: request_id,
+        },
         "properties": {
             "body_encoding": "base64",
             "correlation_id": task_id,
@@ -112,13 +125,13 @@ class Channel(redis.Channel):
             self._flush_brpop_reauth()  # type: ignore[no-untyped-call]  # kombu's
         self._queue_cycle.rotate(pool)
         try:
-            job_id = hint_in(message)
+            job_id, request_id = hint_in(message)
         except NoHint as error:
             log.warning(
                 "a message that is no hint was dropped", pool=pool, kind=str(error), bytes=len(message)
             )
         else:
-            self.connection._deliver(message_of(pool, job_id), pool)
+            self.connection._deliver(message_of(pool, job_id, request_id), pool)
         return True
 
     def _popped(self, options: dict[str, Any]) -> tuple[str, bytes]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import structlog
-from celery import Celery, bootsteps, signals
+from celery import Celery, bootsteps, current_task, signals
 
 from shared import queue, telemetry
 from shared.blobs import BlobStore
@@ -27,8 +27,9 @@ from shared.jobs import Json, WorkerId
 from shared.manifests import read_manifest
 from shared.schemas import catalogue
 from shared.settings import read
+from shared.signing import Signer, signer_of
 from shared.store import JobStore
-from shared.transport import HINT
+from shared.transport import HINT, REQUEST
 from worker.engine import BatchLimits, Engine, Residency
 from worker.engine.devices import choose_device, model_budget_bytes, resident_bytes
 from worker.heartbeat import Heartbeat
@@ -184,6 +185,7 @@ class Service:
             Periodic("poll", settings.poll, self._poller.round),
             Periodic("neighbours", _NEIGHBOUR_LOOK, neighbours.round, wake=at_once),
         ]
+        self._signer: Signer | None = None
         self._notifier = self._make_notifier() if settings.webhooks else None
         if self._notifier is not None:
             self._periodic.append(
@@ -197,7 +199,8 @@ class Service:
         timeout, waits = self._settings.webhook_timeout, self._settings.webhook_waits
         targets = Targets(private=self._settings.webhook_private)
         poster = Poster(httpx.create_ssl_context(), timeout)
-        return Notifier(self._store, targets, poster, timeout=timeout, waits=waits)
+        signer = self._signer = signer_of(self._settings)
+        return Notifier(self._store, targets, poster, signer, timeout=timeout, waits=waits)
 
     def _load_profile(self) -> Profile:
         settings, cache_dir, threads = self._settings, self._settings.resolved_cache_dir, cores()
@@ -279,6 +282,9 @@ class Service:
             # When that was counted, by a clock of this process's own: two announcements make a rate.
             "clock_s": time.monotonic(),
             "outcomes": self.runner.outcomes(),
+            # Other secrets than the API's would sign what nobody can verify: it compares.
+            "signs_as": self._signer.fingerprint if self._signer else None,
+            "webhooks": self._notifier.as_json() if self._notifier else None,
             KEY: self._process.as_json() if self._process else None,
         }
 
@@ -356,10 +362,11 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
     app.recycled = False
     app.steps["worker"].add(ServiceStep)
 
-    def hint(_job_id: str) -> None:
+    def hint(job_id: str) -> None:
         """Somebody says there is work: take what is best, until nothing is left."""
         if app.service is None:
             return
+        log.debug("hint", hinted=job_id, request_id=current_task.request.get(REQUEST))
         try:
             app.service.runner.drain()
         except Exception as error:  # noqa: BLE001  # a MemoryError that leaves a task stops a threads pool for good

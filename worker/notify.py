@@ -5,19 +5,27 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import structlog
+from standardwebhooks import Webhook
 
 from shared.errors import StoreUnavailable, WebhookRefused
-from shared.store import Delivery, JobStore, Try
+from shared.jobs import Json
+from shared.signing import Signer
+from shared.store import Delivery, JobStore, Try, WebhookId
 from worker.posting import Headers, Poster, PostFailed
 from worker.targets import Targets
 
 #: Messages on their way at once.
-_SENDERS = 8
+_SENDERS = 16
+#: Of those, to one host: a slow one holds up no other.
+_PER_LANE = 4
+#: An endpoint at which every try failed for so long is turned off.
+_HOPELESS = timedelta(days=5)
 #: In tries' time; then a message is taken for lost. Most of it is for resolving a name, which has no limit.
 _LEASE_TRIES = 3
 #: The endpoint says that it is gone for good.
@@ -28,14 +36,20 @@ _LOOK_S = 0.5
 log = structlog.get_logger()
 
 
-def headers_of(delivery: Delivery) -> Headers:
-    """Return the headers of one try at a message, by Standard Webhooks."""
+def headers_of(delivery: Delivery, signer: Signer) -> Headers:
+    """Return the headers of one try at a message, by Standard Webhooks, signed with each good secret."""
+    name = delivery.webhook or f"tenant:{delivery.tenant}"
+    signatures = (
+        Webhook(signer.secret(name, rotation)).sign(delivery.id, delivery.taken_at, delivery.body)
+        for rotation in delivery.rotations
+    )
     return {
         "content-type": "application/json",
         "user-agent": "iconotext",
         "webhook-id": delivery.id,
         # The database's clock: this machine's may be wrong, and a receiver refuses what seems old.
         "webhook-timestamp": str(int(delivery.taken_at.timestamp())),
+        "webhook-signature": " ".join(signatures),
     }
 
 
@@ -47,6 +61,7 @@ class Notifier:
         store: JobStore,
         targets: Targets,
         poster: Poster,
+        signer: Signer,
         *,
         timeout: timedelta,
         waits: Sequence[timedelta],
@@ -55,17 +70,24 @@ class Notifier:
 
         Args:
             targets: where messages may go.
+            signer: makes the secrets that they are signed with.
             timeout: the poster's.
             waits: before the second try, the third and so on; a message whose last try failed is given up.
         """
         self._store = store
         self._targets = targets
         self._poster = poster
+        self._signer = signer
         self._timeout = timeout
         self._waits = tuple(waits)
         self._stopping = threading.Event()
         self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="notifier")
         self._free = threading.Semaphore(_SENDERS)
+        #: Guards the lanes.
+        self._lock = threading.Lock()
+        #: Messages on their way, by lane.
+        self._lanes: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
 
     def stop(self) -> None:
         """Take nothing more; what is on its way goes on."""
@@ -76,12 +98,17 @@ class Notifier:
         self.stop()
         self._senders.shutdown(wait=True)
 
+    def as_json(self) -> Json:
+        """Return how many tries succeeded and failed so far, and how many endpoints were turned off."""
+        with self._lock:
+            return {name: self._counts[name] for name in ("delivered", "failed", "disabled")}
+
     def round(self) -> None:
-        """Send all that is due."""
-        while self._store.has_deliveries() and (free := self._acquire()):
+        """Send all that is due and may go; a lane that was full wakes the next round."""
+        while self._store.has_deliveries(self._full()) and (free := self._acquire()):
             taken: list[Delivery] = []
             try:
-                taken = self._store.claim_deliveries(free, self._timeout * _LEASE_TRIES)
+                taken = self._take(free)
             finally:
                 for _ in range(free - len(taken)):
                     self._free.release()
@@ -89,6 +116,28 @@ class Notifier:
                 self._senders.submit(self._run, delivery)
             if not taken:
                 return
+
+    def _take(self, most: int) -> list[Delivery]:
+        with self._lock:
+            under_way = dict(self._lanes)
+        lease = self._timeout * _LEASE_TRIES
+        taken = self._store.claim_deliveries(most, lease, under_way, _PER_LANE)
+        with self._lock:
+            self._lanes.update(delivery.lane for delivery in taken)
+        return taken
+
+    def _full(self) -> list[str]:
+        with self._lock:
+            return [lane for lane, count in self._lanes.items() if count >= _PER_LANE]
+
+    def _leave(self, lane: str) -> None:
+        with self._lock:
+            was_full = self._lanes[lane] >= _PER_LANE
+            self._lanes[lane] -= 1
+            if not self._lanes[lane]:
+                del self._lanes[lane]
+        if was_full:
+            self._store.booked.set()
 
     def _acquire(self) -> int:
         """Return how many senders are free, as soon as one is; 0 when the worker stops."""
@@ -111,6 +160,7 @@ class Notifier:
             log.exception("a try ended with a bug, the message comes again", message=delivery.id)
         finally:
             self._free.release()
+            self._leave(delivery.lane)
 
     def _try(self, delivery: Delivery) -> Try:
         began = time.monotonic()
@@ -121,7 +171,7 @@ class Notifier:
         """Return the answer's status, if one came, and what is wrong, if anything is."""
         try:
             target = self._targets.find(delivery.url)
-            status = self._poster.post(target, delivery.url, delivery.body.encode(), headers_of(delivery))
+            status = self._poster.post(target, delivery.body.encode(), headers_of(delivery, self._signer))
         except WebhookRefused as error:
             return None, error.message
         except PostFailed as error:
@@ -131,6 +181,8 @@ class Notifier:
         return status, _fault_in(status)
 
     def _settle(self, delivery: Delivery, done: Try) -> None:
+        with self._lock:
+            self._counts["failed" if done.error else "delivered"] += 1
         if done.error is None:
             self._store.delivered(delivery.id, done)
             return
@@ -146,7 +198,18 @@ class Notifier:
             reason=done.error,
             again_in_s=None if wait is None else round(wait.total_seconds()),
         )
-        self._store.not_delivered(delivery.id, done, wait)
+        failing = self._store.not_delivered(delivery.id, done, wait)
+        if delivery.webhook is not None and done.status == _GONE:
+            self._disable(delivery, "it answered 410: the endpoint is gone")
+        elif delivery.webhook is not None and failing >= _HOPELESS:
+            self._disable(delivery, f"every try failed for {_HOPELESS.days} days; the last one: {done.error}")
+
+    def _disable(self, delivery: Delivery, because: str) -> None:
+        webhook = WebhookId(delivery.webhook or "")
+        if self._store.disable_webhook(webhook, because):
+            with self._lock:
+                self._counts["disabled"] += 1
+            log.warning("a webhook is turned off", webhook=webhook, tenant=delivery.tenant, reason=because)
 
 
 def _fault_in(status: int) -> str | None:

@@ -55,6 +55,7 @@ class Results:
         return Success(
             result=None if file else json.loads(encoded),
             result_file=file,
+            result_bytes=len(encoded) if file else 0,
             artifacts=artifacts,
             provenance=self._provenance(held.ticket.models),
             timings_ms={name: round(span, 3) for name, span in spans.items()},

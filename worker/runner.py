@@ -181,7 +181,7 @@ class Runner:
     def run(self, claim: Claim) -> None:
         """Run one claimed job to its outcome and settle it; raises nothing that the job or the store did."""
         context = structlog.contextvars.bound_contextvars(
-            job=claim.id, attempt=claim.attempt, task=claim.task
+            job=claim.id, attempt=claim.attempt, task=claim.task, request_id=claim.request_id
         )
         with context, self._heartbeat.hold(claim) as held, self._engine.enter(held.ticket):
             try:

@@ -98,6 +98,8 @@ class Settler:
     def _note_settled(self, claim: Claim, state: JobState, *, is_late: bool) -> None:
         if is_late:
             log.info("settled after all", state=state.value)
+        else:
+            log.info("settled", state=state.value)
         if state.is_terminal:
             with self._lock:
                 self._settled[claim.pool] += 1

@@ -12,8 +12,9 @@ from client.errors import StackFailed
 from client.stack.devices import cores, devices
 from client.stack.processes import Command, fresh_log
 
-#: Threads of the API where ICONOTEXT_API_THREADS does not say otherwise.
-_API_THREADS = "96"
+#: Threads and connections of the API where ICONOTEXT_API_THREADS and ICONOTEXT_API_CONNECTIONS say nothing.
+_API_THREADS = "1024"
+_API_CONNECTIONS = "8192"
 #: How long the API may finish its answers when it is stopped; long-polls are cut off.
 API_GRACE_S = 5
 
@@ -63,6 +64,7 @@ class Plan:
             "PYTHONUNBUFFERED": "1",
         }
         env.setdefault("ICONOTEXT_API_THREADS", _API_THREADS)
+        env.setdefault("ICONOTEXT_API_CONNECTIONS", _API_CONNECTIONS)
         if self.profile is not None:
             env["ICONOTEXT_PROFILE"] = self.profile
         if self.manifest is not None:
@@ -81,7 +83,8 @@ class Plan:
         """Return the API's command; it serves the socket that it inherits."""
         options = {
             "--bind": f"fd://{listener}",
-            "--worker-class": "gthread",
+            "--worker-class": "api.server.Worker",
+            "--worker-connections": env["ICONOTEXT_API_CONNECTIONS"],
             "--workers": "1",
             "--threads": env["ICONOTEXT_API_THREADS"],
             "--graceful-timeout": str(API_GRACE_S),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import socket
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from client.errors import IconotextError, StackFailed
+from client.errors import IconotextError, RequestRefused, StackFailed
 from client.sdk import DEFAULT_URL, Client
 from client.stack.board import Board
 from client.stack.guardian import Guardian
@@ -253,13 +254,26 @@ class Stack:
 
     def _greet(self) -> None:
         option = "" if self.url == DEFAULT_URL else f" --url {self.url}"
+        where = f"ICONOTEXT_DATA_DIR={shlex.quote(str(self._plan.data_dir))} "
+        key = f"  keys     every caller needs one: {where}iconotext keys create NAME\n"
         words = (
-            f"\n[bold]Iconotext is up:[/] {self.url}\n"
+            f"\n[bold]Iconotext is up:[/] {self.url}\n{key if self._asks_for_keys() else ''}"
             f"  try      iconotext{option} submit embed --text 'a cup of coffee' --wait\n"
             f"  logs     {self._plan.logs}\n"
             "  stop it  Ctrl-C\n"
         )
         self._console.print(words, highlight=False, soft_wrap=True)
+
+    def _asks_for_keys(self) -> bool:
+        with Client(self.url, timeout=_PROBE_S) as client:
+            try:
+                client.tasks()
+            except RequestRefused as error:
+                return error.code == "unauthorized"
+            except IconotextError:
+                # The greeting is no place to complain.
+                return False
+        return False
 
     def _record(self) -> None:
         """Write down what runs where, for tests and other programs of this user."""

@@ -15,9 +15,11 @@ submits    create, get, versions, list, cancel, retry
 claims     claim, heartbeat, and the five ways a claim ends
 messages   what is to be told of a job's end
 deliveries messages on their way
+webhooks   endpoints, that are told of every end
 upkeep     leases and deadlines
 retention  what is forgotten, and when
 files      uploads, artifacts, heads
+keys       who may call, and what each tenant may have
 workers    who is alive, and who leads
 """
 
@@ -27,25 +29,32 @@ from shared.store.backlogs import Backlogs, Load
 from shared.store.claims import Claims, Heartbeat
 from shared.store.deliveries import Deliveries, Delivery, DeliveryLog, DeliveryState, MessageId, Try
 from shared.store.files import Files, StoredFile
+from shared.store.keys import Keys, Quotas
 from shared.store.retention import Retention
 from shared.store.submits import Submits
 from shared.store.upkeep import Upkeep
+from shared.store.webhooks import MOST_WEBHOOKS, Change, Endpoint, WebhookId, Webhooks
 from shared.store.workers import Workers
 
 __all__ = [
+    "MOST_WEBHOOKS",
+    "Change",
     "Delivery",
     "DeliveryLog",
     "DeliveryState",
+    "Endpoint",
     "Heartbeat",
     "JobStore",
     "Load",
     "MessageId",
+    "Quotas",
     "StoredFile",
     "Try",
+    "WebhookId",
 ]
 
 
-class JobStore(Submits, Backlogs, Claims, Deliveries, Upkeep, Retention, Files, Workers):
+class JobStore(Submits, Backlogs, Claims, Deliveries, Upkeep, Retention, Files, Keys, Webhooks, Workers):
     """All that the service knows, in one SQL database; thread-safe, and safe in many processes.
 
     Every method is one transaction, and every moment in it is the database's. Besides what each says:

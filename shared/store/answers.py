@@ -24,7 +24,7 @@ from shared.store.statements import Statement, constant, each
 from shared.tables import job_files, jobs
 
 #: What a job takes over from the one that answers it.
-_COPIED = ("result", "result_file", "artifacts", "provenance", "batch_size")
+_COPIED = ("result", "result_file", "artifacts", "provenance", "batch_size", "stored_bytes")
 #: What it was given itself.
 _OWN = (
     "id",
@@ -37,6 +37,7 @@ _OWN = (
     "retain_ms",
     "cache",
     "webhook",
+    "request_id",
     "labels",
     "input",
 )
@@ -54,7 +55,7 @@ def answer(connection: Connection, new: Sequence[NewJob]) -> dict[JobId, Job]:
             done[job.id] = job_of(row)
             _TAKE_FILES.run(connection, {"job": job.id, "source": job.answered_by})
     link(connection, [job for job in new if job.id in done])
-    book(connection, [job.id for job in new if job.id in done and job.webhook is not None])
+    book(connection, list(done))
     return done
 
 

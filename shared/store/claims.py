@@ -131,6 +131,7 @@ class Claims(Edge):
             "timings_ms": encoded(dict(success.timings_ms)),
             "batch_size": success.batch_size,
             "cache_key": success.cache_key,
+            "stored_bytes": success.stored_bytes,
         }
         made = {(artifact.file, "artifact") for artifact in success.artifacts}
         if success.result_file:
@@ -187,11 +188,11 @@ class Claims(Edge):
         moves = (*moves, (CANCEL, {}))
 
         def work(connection: Connection) -> tuple[JobState | None, int]:
-            state, webhook = _move(connection, claim, moves)
+            state, is_told = _move(connection, claim, moves)
             if state is JobState.SUCCEEDED:
                 links = ({"job": claim.id, "file": file, "role": role} for file, role in sorted(made))
                 LINK.run_all(connection, links)
-            return state, book(connection, [] if webhook is None else [claim.id])
+            return state, book(connection, [claim.id] if is_told else [])
 
         try:
             state, told_of = self._database.write(work)
@@ -251,14 +252,14 @@ def _claim(limit: int, *, suspects: bool) -> ClauseElement:
     )
 
 
-def _move(connection: Connection, claim: Claim, moves: Sequence[Move]) -> tuple[JobState | None, Any]:
-    """Return where the first move that applied leads, and the job's webhook."""
+def _move(connection: Connection, claim: Claim, moves: Sequence[Move]) -> tuple[JobState | None, bool]:
+    """Return where the first move that applied leads, and whether somebody may want to be told of it."""
     for ending, values in moves:
         held = {"held_id": claim.id, "held_attempt": claim.attempt}
         row: Sequence[Any] | None = ending.statement.run(connection, {**held, **values}).one_or_none()
         if row is not None:
-            return ending.state, row[1]
-    return None, None
+            return ending.state, any(told is not None for told in row[1:])
+    return None, False
 
 
 def _lost(claim: Claim) -> LeaseLost:

@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, ColumnElement, bindparam, cast, update
 
 from shared.errors import AttemptsExhausted
 from shared.jobs import Failure, JobState
-from shared.store.messages import WEBHOOK
+from shared.store.messages import TOLD
 from shared.store.moves import CANCELING, FENCE, RUNNING, Columns, ended, waiting
 from shared.store.rows import storable
 from shared.store.statements import Statement
@@ -41,7 +41,7 @@ def exhausted_by(message: str) -> Failure:
 
 
 def _ending(state: JobState, applies: ColumnElement[bool], columns: Columns) -> Ending:
-    moved = update(jobs).where(FENCE, applies).values(columns).returning(jobs.c.id, WEBHOOK)
+    moved = update(jobs).where(FENCE, applies).values(columns).returning(jobs.c.id, *TOLD)
     return Ending(state, Statement(lambda _: moved))
 
 
@@ -57,6 +57,7 @@ SUCCEED = _ending(
     RUNNING,
     ended(JobState.SUCCEEDED)
     | _given("result", "result_file", "artifacts", "provenance", "timings_ms", "batch_size", "cache_key")
+    | _given("stored_bytes")
     | {"fraction": 1.0},
 )
 FAIL = _ending(JobState.FAILED, RUNNING, ended(JobState.FAILED) | _WHY)

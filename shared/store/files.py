@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     case,
+    delete,
     func,
     literal_column,
     select,
@@ -28,7 +29,7 @@ from shared.errors import NotFound
 from shared.jobs import FileId, Json, NewFile, TenantId
 from shared.store.edge import Edge, milliseconds
 from shared.store.rows import artifacts_of, moment
-from shared.store.statements import Statement, each
+from shared.store.statements import Statement, constant, each
 from shared.tables import files, heads, job_files, jobs
 
 #: Between two looks whether a job still names an upload.
@@ -45,6 +46,14 @@ class StoredFile:
     #: Pixels; None when it is no picture, or one that a job made.
     width: int | None
     height: int | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """A classifier that a tenant trained."""
+
+    name: str
     created_at: datetime
 
 
@@ -111,6 +120,40 @@ class Files(Edge):
         with self._database.read() as connection:
             values = {"tenant": tenant, "wanted": json.dumps(list(wanted))}
             return set(_MISSING.run(connection, values).scalars())
+
+    def stored_bytes(self, tenant: TenantId) -> int:
+        """Return what a tenant's uploads and its jobs' files weigh, each as often as it is named."""
+        with self._database.read() as connection:
+            return int(_STORED.run(connection, {"tenant": tenant}).scalar_one())
+
+    def delete_file(self, tenant: TenantId, file: FileId) -> None:
+        """Forget an upload; jobs that name it keep its bytes as long as they need them.
+
+        Raises:
+            NotFound: the tenant has not uploaded it; what a job made goes with its job.
+        """
+        values = {"owner": tenant, "file": file}
+        gone = self._database.write(lambda connection: _DROP.run(connection, values).one_or_none())
+        if gone is None:
+            raise NotFound(f"there is no upload {file}; what a job made is deleted with the job")
+
+    def heads(self, tenant: TenantId) -> list[Head]:
+        """Return a tenant's classifiers, by name."""
+        query = select(heads).where(heads.c.tenant == tenant).order_by(heads.c.name)
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [Head(name=row["name"], created_at=moment(row["created_at"])) for row in rows]
+
+    def delete_head(self, tenant: TenantId, name: str) -> None:
+        """Forget a classifier.
+
+        Raises:
+            NotFound: the tenant has none of this name.
+        """
+        query = delete(heads).where(heads.c.tenant == tenant, heads.c.name == name).returning(heads.c.name)
+        with self._database.begin() as connection:
+            if connection.execute(query).one_or_none() is None:
+                raise NotFound(f"there is no head {name[:100]!r}")
 
     def head_exists(self, tenant: TenantId, name: str) -> bool:
         """Return whether a tenant has a classifier of this name."""
@@ -229,6 +272,28 @@ _ARTIFACT = Statement(
 _MISSING = Statement(_missing)
 #: Those of a JSON array of blobs `wanted` that nobody names.
 UNNAMED = Statement(_unnamed)
+
+
+def _stored(_: str) -> ClauseElement:
+    kept = [
+        select(func.coalesce(func.sum(weight), 0)).where(*conditions).scalar_subquery()
+        for weight, conditions in (
+            (files.c.bytes, [files.c.tenant == bindparam("tenant")]),
+            # Said so that the partial index answers it.
+            (jobs.c.stored_bytes, [jobs.c.tenant == bindparam("tenant"), jobs.c.stored_bytes > constant(0)]),
+        )
+    ]
+    return select(kept[0] + kept[1])
+
+
+_STORED = Statement(_stored)
+_DROP = Statement(
+    lambda _: (
+        delete(files)
+        .where(files.c.tenant == bindparam("owner"), files.c.id == bindparam("file"))
+        .returning(files.c.id)
+    )
+)
 _HEAD = Statement(
     lambda _: select(heads.c.name).where(
         heads.c.tenant == bindparam("tenant"), heads.c.name == bindparam("name")

@@ -37,7 +37,7 @@ CLAIM_COLUMNS = [
     jobs.c[name]
     for name in (
         *("id", "attempt", "tenant", "task", "pool", "alone", "timeout_ms", "cache", "priority", "vtime"),
-        *("labels", "input"),
+        *("request_id", "labels", "input"),
     )
 ]
 
@@ -57,7 +57,8 @@ NEW: Json = {
 }
 GIVEN = (
     *("id", "tenant", "pool", "task", "priority", "vtime", "tries_left", "created_at"),
-    *("start_by", "timeout_ms", "retain_ms", "cache", "input_bytes", "webhook", "labels", "input"),
+    *("start_by", "timeout_ms", "retain_ms", "cache", "input_bytes", "webhook", "request_id"),
+    *("labels", "input"),
 )
 
 _NO_PROGRESS = Progress()
@@ -82,6 +83,7 @@ def values_of(job: NewJob, *, created_at: int, vtime: int, tries: int) -> Json:
         "cache": job.cache,
         "input_bytes": job.input_bytes,
         "webhook": None if job.webhook is None else encoded(asdict(job.webhook)),
+        "request_id": job.request_id,
         "input": encoded(job.input),
     }
 
@@ -169,6 +171,7 @@ def claim_of(row: Row) -> Claim:
         priority=Priority(row["priority"]),
         timeout=_optional_length(row["timeout_ms"]),
         cache=bool(row["cache"]),
+        request_id=row["request_id"],
         queued_for=timedelta(milliseconds=row["queued_for_ms"]),
     )
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     bindparam,
     case,
+    delete,
     func,
     insert,
     literal_column,
@@ -30,12 +31,12 @@ from shared.store.fairness import Tagger, Tags, lines_of, take_tags
 from shared.store.files import record
 from shared.store.generations import begin_generation
 from shared.store.idempotency import known_as, take_keys
-from shared.store.messages import WEBHOOK, book
+from shared.store.messages import TOLD, book, is_told
 from shared.store.moves import ended
 from shared.store.pages import LARGEST_PAGE, page_query, write_token
 from shared.store.rows import GIVEN, JOB_COLUMNS, NEW, Row, job_of, queued_job, values_of
 from shared.store.statements import Statement, among, constant, listed
-from shared.tables import jobs
+from shared.tables import deliveries, jobs
 
 #: A position is counted no further: nobody so far back needs the exact number, and counting takes time.
 LAST_POSITION = 1_000
@@ -176,11 +177,31 @@ class Submits(Edge):
                 .where(jobs.c.id == job_id, jobs.c.tenant == tenant)
                 .where(jobs.c.state.in_([JobState.QUEUED.value, JobState.RUNNING.value]))
                 .values(_cancelling())
-                .returning(*JOB_COLUMNS, WEBHOOK)
+                .returning(*JOB_COLUMNS, *TOLD)
             )
             row = asked.mappings().one_or_none()
-            book(connection, [] if row is None or row["webhook"] is None else [job_id])
+            book(connection, [job_id] if row is not None and is_told(row) else [])
         return self.get(tenant, job_id) if row is None else job_of(row)
+
+    def delete(self, tenant: TenantId, job_id: JobId) -> None:
+        """Forget a job in whatever state it is, with all that is to be told of it.
+
+        A worker at it finds its claim gone, and stops. Files that nobody else names are swept away, as
+        those of a purged job are.
+
+        Raises:
+            NotFound: this tenant has no such job.
+        """
+        values = {"wanted": job_id, "wanted_tenant": tenant}
+
+        def work(connection: Connection) -> bool:
+            if _DELETE.run(connection, values).one_or_none() is None:
+                return False
+            _UNTOLD.run(connection, {"wanted": job_id}).close()
+            return True
+
+        if not self._database.write(work):
+            raise NotFound(f"there is no job {job_id}")
 
     def retry(self, tenant: TenantId, job_id: JobId, generation: int | None = None) -> Job:
         """Queue a job again that failed, was canceled or expired, under a new generation; return the job.
@@ -279,6 +300,15 @@ _GET = Statement(
         jobs.c.id == bindparam("wanted"), jobs.c.tenant == bindparam("wanted_tenant")
     )
 )
+# Its rows in `job_files` go with it, by the foreign key.
+_DELETE = Statement(
+    lambda _: (
+        delete(jobs)
+        .where(jobs.c.id == bindparam("wanted"), jobs.c.tenant == bindparam("wanted_tenant"))
+        .returning(jobs.c.id)
+    )
+)
+_UNTOLD = Statement(lambda _: delete(deliveries).where(deliveries.c.job_id == bindparam("wanted")))
 _MANY = Statement(lambda dialect: select(*JOB_COLUMNS).where(among(jobs.c.id, dialect)))
 _VERSIONS = Statement(
     lambda dialect: select(jobs.c.id, jobs.c.version, jobs.c.state).where(among(jobs.c.id, dialect))

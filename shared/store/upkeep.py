@@ -9,7 +9,7 @@ from sqlalchemy import ClauseElement, ColumnElement, Connection, bindparam, func
 from shared.database import now
 from shared.jobs import JobState, WorkerId
 from shared.store.edge import Edge
-from shared.store.messages import WEBHOOK, book
+from shared.store.messages import TOLD, book, is_told
 from shared.store.moves import CANCELING, HELD, RUNNING, Columns, due, ended, exhausted, waiting
 from shared.store.statements import Statement
 from shared.tables import jobs
@@ -82,8 +82,8 @@ def _sweep(connection: Connection, where: ColumnElement[bool], columns: Columns)
     picked = select(jobs.c.id).where(where).with_for_update(skip_locked=True).cte("picked")
     swept = update(jobs).where(jobs.c.id.in_(select(picked.c.id))).values(columns)
     # Not `rowcount`: sqlite3 knows none for a statement that begins with WITH.
-    rows = connection.execute(swept.returning(jobs.c.id, WEBHOOK)).all()
-    book(connection, [row.id for row in rows if row.webhook is not None])
+    rows = connection.execute(swept.returning(jobs.c.id, *TOLD)).mappings().all()
+    book(connection, [row["id"] for row in rows if is_told(row)])
     return len(rows)
 
 

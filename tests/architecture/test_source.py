@@ -22,7 +22,28 @@ EXPLAINED_ELSEWHERE = {
     "shared/migrations/versions/": {"downgrade", "upgrade"},
     "": {"main"},
 }
-PICKLERS = {"_pickle", "cPickle", "cloudpickle", "dill", "pickle", "shelve"}
+PICKLERS = {"_pickle", "cPickle", "cloudpickle", "dill", "marshal", "pickle", "shelve"}
+#: Each of these runs a text as a program, or trusts a name that somebody else can take first.
+NEVER_CALLED = {
+    "eval": "runs a text",
+    "exec": "runs a text",
+    "builtins.eval": "runs a text",
+    "builtins.exec": "runs a text",
+    "os.popen": "runs a shell",
+    "os.system": "runs a shell",
+    "subprocess.getoutput": "runs a shell",
+    "subprocess.getstatusoutput": "runs a shell",
+    "tempfile.mktemp": "names a file that another may make first; use mkstemp",
+    "ssl._create_unverified_context": "believes any server",
+    "torch.hub.load": "runs what it downloads",
+}
+#: Options that may only be what is safe.
+NEVER_TRUE = {
+    "shell": "a shell reads the arguments",
+    "trust_remote_code": "runs what a checkpoint brings",
+    "allow_pickle": "unpickles",
+}
+NEVER_FALSE = {"verify": "believes any server", "check_hostname": "believes any server"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +98,13 @@ def _forbidden_call(call: ast.Call) -> Iterator[str]:
         weights_only = options.get("weights_only")
         if not (isinstance(weights_only, ast.Constant) and weights_only.value is True):
             yield "torch.load without weights_only=True"
-    allow = options.get("allow_pickle")
-    if allow is not None and not (isinstance(allow, ast.Constant) and allow.value is False):
-        yield "allow_pickle"
+    if name in NEVER_CALLED:
+        yield f"{name}: {NEVER_CALLED[name]}"
+    for risky, safe in ((NEVER_TRUE, False), (NEVER_FALSE, True)):
+        for option in options.keys() & risky:
+            value = options[option]
+            if not isinstance(value, ast.Constant) or bool(value.value) is not safe:
+                yield f"{option}: {risky[option]}"
 
 
 def undocumented(tree: ast.Module) -> Iterator[str]:
@@ -124,6 +149,18 @@ def test_nothing_unpickles_and_nothing_loads_what_could_run() -> None:
         "yaml.load(text, Loader=loader)",
         "yaml.unsafe_load(text)",
         "numpy.load(file, allow_pickle=True)",
+        "import marshal",
+        "eval(text)",
+        "exec(text, {})",
+        "os.system(text)",
+        "subprocess.run(text, shell=True)",
+        "subprocess.run(text, shell=flag)",
+        "subprocess.getoutput(text)",
+        "tempfile.mktemp()",
+        "httpx.get(url, verify=False)",
+        "httpx.Client(verify=flag)",
+        "AutoModel.from_pretrained(name, trust_remote_code=True)",
+        "torch.hub.load(name)",
     ],
 )
 def test_a_loader_of_foreign_code_is_caught(line: str) -> None:
@@ -131,7 +168,16 @@ def test_a_loader_of_foreign_code_is_caught(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["torch.load(file, weights_only=True)", "yaml.safe_load(text)", "json.load(file)"]
+    "line",
+    [
+        "torch.load(file, weights_only=True)",
+        "yaml.safe_load(text)",
+        "json.load(file)",
+        "model.eval()",
+        "subprocess.run(words, shell=False)",
+        "httpx.Client(verify=True)",
+        "AutoModel.from_pretrained(name, trust_remote_code=False)",
+    ],
 )
 def test_a_loader_of_data_is_let_through(line: str) -> None:
     assert list(forbidden(ast.parse(line))) == []

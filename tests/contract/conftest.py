@@ -12,7 +12,7 @@ from sqlalchemy import update
 from shared.database import Database
 from shared.jobs import Claim, Job, NewJob, WorkerId, new_job_id
 from shared.store import JobStore
-from shared.tables import deliveries, idempotency_keys, jobs, leaders, workers
+from shared.tables import api_keys, deliveries, idempotency_keys, jobs, leaders, workers
 
 LEASE = timedelta(seconds=30)
 _MOMENTS = {
@@ -31,6 +31,7 @@ _MOMENTS = {
     idempotency_keys: ("created_at",),
     leaders: ("lease_until",),
     workers: ("seen_at",),
+    api_keys: ("created_at", "expires_at", "revoked_at"),
 }
 
 

@@ -31,7 +31,7 @@ class RecordingHints:
     sent: list[tuple[str, tuple[JobId, ...]]] = field(default_factory=list)
     is_down: bool = False
 
-    def send(self, pool: str, job_ids: Sequence[JobId]) -> None:
+    def send(self, pool: str, job_ids: Sequence[JobId], request_id: str = "") -> None:
         self.sent.append((pool, tuple(job_ids)))
 
     def ping(self) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from api.app import create_app
-from api.auth import is_loopback, require_safe_bind
+from api.auth import is_loopback, needs_keys, require_safe_bind
 from api.settings import ApiSettings
 from shared.errors import BadConfiguration
 from tests.unit.api.conftest import Api
@@ -15,12 +15,14 @@ from tests.unit.api.problems import refused
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost", "LOCALHOST"])
 def test_loopback_needs_no_keys(host: str) -> None:
     require_safe_bind(ApiSettings(api_host=host))
+    assert not needs_keys(ApiSettings(api_host=host))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "example.org", "", "127.0.0.1.example.org"])  # noqa: S104
-def test_the_network_is_not_served_without_keys(host: str) -> None:
+def test_the_network_is_asked_for_keys(host: str) -> None:
+    assert needs_keys(ApiSettings(api_host=host))
     with pytest.raises(BadConfiguration, match="ICONOTEXT_ALLOW_UNAUTHENTICATED"):
-        create_app(ApiSettings(api_host=host))
+        create_app(ApiSettings(api_host=host, require_keys=False))
 
 
 def test_an_operator_may_allow_it() -> None:

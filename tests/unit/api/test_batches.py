@@ -278,9 +278,12 @@ def test_a_get_waits_until_all_have_ended(api: Api) -> None:
     finish(api, 1)
     waits: list[int] = []
     sit = api.services.watcher._sit
-    api.services.watcher._sit = lambda waiter, timeout: (
-        waits.append(len(waiter.awaited)) or sit(waiter, timeout)
-    )  # type: ignore[method-assign,func-returns-value]
+
+    def counted(waiter: Any, *rest: Any) -> None:
+        waits.append(len(waiter.awaited))
+        sit(waiter, *rest)
+
+    api.services.watcher._sit = counted  # type: ignore[method-assign]
     worker = threading.Thread(target=lambda: (finish(api, 1), finish(api, 1)))
     worker.start()
 

@@ -23,7 +23,7 @@ def test_readiness_counts_the_workers(api: Api) -> None:
     assert Readiness.model_validate(answer, strict=True)
     assert answer == {
         "status": "ok",
-        "checks": {"database": "ok", "queue": "ok", "disk": "ok", "workers": 1},
+        "checks": {"database": "ok", "queue": "ok", "disk": "ok", "secret": "ok", "workers": 1},
     }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 
-from client import Client
+from client import AsyncClient, Client
+from tests.unit.client.awaited import Awaited
 from tests.unit.client.fake_service import FakeService
 
 
@@ -17,10 +19,22 @@ def service() -> FakeService:
     )
 
 
+@pytest.fixture(params=[Client, AsyncClient], ids=["blocking", "awaited"])
+def kind(request: pytest.FixtureRequest) -> Any:
+    """Return one of the clients' classes; both keep the same promises."""
+    return request.param
+
+
 @pytest.fixture
-def client(service: FakeService) -> Iterator[Client]:
-    with Client("http://service", transport=service) as made:
+def client(kind: Any, service: FakeService) -> Iterator[Client]:
+    with connected(kind, "http://service", transport=service) as made:
         yield made
+
+
+def connected(kind: Any, url: str, **options: Any) -> Client:
+    """Return a client of a class, the awaited one as if it blocked."""
+    made = kind(url, **options)
+    return made if kind is Client else cast("Client", Awaited(made))
 
 
 @pytest.fixture(autouse=True)

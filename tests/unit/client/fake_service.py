@@ -62,7 +62,7 @@ CATALOGUE = [
 
 
 @dataclass
-class FakeService(httpx.BaseTransport):
+class FakeService(httpx.BaseTransport, httpx.AsyncBaseTransport):
     """Answers from a script first, then as a service with one job, and those of lists, would."""
 
     job: dict[str, Any] = field(default_factory=dict)
@@ -84,13 +84,18 @@ class FakeService(httpx.BaseTransport):
         with self._lock:
             return self._answer(request)
 
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await request.aread()
+        with self._lock:
+            return self._answer(request)
+
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         if self.script:
             answer = self.script.pop(0)
             if isinstance(answer, Exception):
                 raise answer
-            return answer if isinstance(answer, httpx.Response) else answer(request)
+            return _fresh(answer) if isinstance(answer, httpx.Response) else answer(request)
         routes: dict[str, Answer] = {
             "GET /v1/tasks": lambda _: httpx.Response(200, json={"tasks": CATALOGUE}),
             "GET /v1/system": lambda _: httpx.Response(200, json=self.system),
@@ -177,6 +182,11 @@ class FakeService(httpx.BaseTransport):
 
     def _answer_job(self, status: int) -> httpx.Response:
         return httpx.Response(status, json=self.job, headers={"ETag": f'"{self.job["version"]}"'})
+
+
+def _fresh(answer: httpx.Response) -> httpx.Response:
+    """Return an answer that nobody has read yet; one of a script may serve several requests."""
+    return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> httpx.Response:

@@ -6,11 +6,11 @@ import httpx
 import pytest
 
 from client.answers import failure
-from client.errors import RequestRefused, ServiceUnreachable
+from client.errors import RateLimited, ServiceUnreachable
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(429, RequestRefused), (503, ServiceUnreachable), (507, ServiceUnreachable)]
+    ("status", "kind"), [(429, RateLimited), (503, ServiceUnreachable), (507, ServiceUnreachable)]
 )
 def test_an_error_tells_when_the_service_wants_to_be_asked_again(status: int, kind: type[Exception]) -> None:
     told = failure(httpx.Response(status, headers={"Retry-After": "17"}, json={"detail": "no"}), "http://x")

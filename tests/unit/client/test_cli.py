@@ -13,7 +13,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-import client.cli
+import client.options
 from client import Client
 from client.cli import app
 from client.errors import StackFailed
@@ -31,7 +31,7 @@ def run(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> Run:
     def connect(url: str, *, api_key: str | None = None) -> Client:
         return Client(url, api_key=api_key, transport=service)
 
-    monkeypatch.setattr(client.cli, "Client", connect)
+    monkeypatch.setattr(client.options, "Client", connect)
     monkeypatch.delenv("ICONOTEXT_URL", raising=False)
 
     def invoke(*words: str, given: str | None = None) -> Result:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
+import httpx
 import pytest
 
+from client.driving import AsyncDriver, Driver
 from client.errors import ServiceUnreachable
-from client.transport import Transport
+from client.flows import Flow
+from client.transport import LIMITS, Transport
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -80,23 +85,76 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
+class Wire:
+    """A transport, and who drives it."""
+
+    def __init__(self, port: int, *, is_awaited: bool, timeout: float = 10.0) -> None:
+        self._transport = Transport(f"http://127.0.0.1:{port}", timeout=timeout, api_key=None)
+        self._runner = asyncio.Runner() if is_awaited else None
+        self._driver = Driver(httpx.Client(limits=LIMITS))
+        self._awaited = AsyncDriver(httpx.AsyncClient(limits=LIMITS))
+
+    def request(self, *given: Any, **named: Any) -> httpx.Response:
+        return self._run(self._transport.request(*given, **named))
+
+    def submit(self, *given: Any) -> httpx.Response:
+        return self._run(self._transport.submit(*given))
+
+    def request_at_once(self, bodies: Sequence[bytes]) -> list[bytes]:
+        """Return what each body is answered with, eight at a time."""
+        requests = [
+            self._transport.request("POST", "/", body=(body, "application/octet-stream")) for body in bodies
+        ]
+        if self._runner is None:
+            with ThreadPoolExecutor(8) as pool:
+                return [answer.content for answer in pool.map(self._driver.run, requests)]
+        return [answer.content for answer in self._runner.run(self._gathered(requests))]
+
+    def close(self) -> None:
+        self._driver.close()
+        with asyncio.Runner() if self._runner is None else self._runner as runner:
+            runner.run(self._awaited.close())
+
+    def _run(self, flow: Flow[httpx.Response]) -> httpx.Response:
+        return self._driver.run(flow) if self._runner is None else self._runner.run(self._awaited.run(flow))
+
+    async def _gathered(self, flows: Sequence[Flow[httpx.Response]]) -> list[httpx.Response]:
+        room = asyncio.Semaphore(8)
+
+        async def run(flow: Flow[httpx.Response]) -> httpx.Response:
+            async with room:
+                return await self._awaited.run(flow)
+
+        return await asyncio.gather(*map(run, flows))
+
+
+Connect = Callable[..., Wire]
+
+
+@pytest.fixture(params=[False, True], ids=["blocking", "awaited"])
+def connect(request: pytest.FixtureRequest, server: Server) -> Iterator[Connect]:
+    """Return what connects to the server; closed before it, which waits for its connections' threads."""
+    wires = []
+
+    def make(timeout: float = 10.0) -> Wire:
+        wires.append(Wire(server.server_address[1], is_awaited=request.param, timeout=timeout))
+        return wires[-1]
+
+    yield make
+    for wire in wires:
+        wire.close()
+
+
 @pytest.fixture
-def transport(server: Server) -> Iterator[Transport]:
-    # Closed before the server, which waits for its connections' threads.
-    made = _transport(server.server_address[1])
-    yield made
-    made.close()
+def transport(connect: Connect) -> Wire:
+    return connect()
 
 
-def _transport(port: int, timeout: float = 10.0) -> Transport:
-    return Transport(f"http://127.0.0.1:{port}", timeout=timeout, api_key=None, transport=None)
-
-
-def post(transport: Transport, content: bytes) -> bytes:
+def post(transport: Wire, content: bytes) -> bytes:
     return transport.request("POST", "/", body=(content, "application/octet-stream")).content
 
 
-def test_a_connection_is_used_again(transport: Transport, server: Server) -> None:
+def test_a_connection_is_used_again(transport: Wire, server: Server) -> None:
     transport.request("GET", "/")
     assert post(transport, b"content") == b"content"
     transport.request("GET", "/")
@@ -104,45 +162,36 @@ def test_a_connection_is_used_again(transport: Transport, server: Server) -> Non
     assert len(set(server.callers)) == 1
 
 
-def test_a_submit_bears_that_its_connection_was_closed_while_idle(
-    transport: Transport, server: Server
-) -> None:
+def test_a_submit_bears_that_its_connection_was_closed_while_idle(transport: Wire, server: Server) -> None:
     transport.request("GET", "/drop")
     assert server.closed.wait(10)
 
     assert post(transport, b"x") == b"x"
 
 
-def test_a_submit_whose_answer_was_lost_comes_again_with_its_key(
-    transport: Transport, server: Server
-) -> None:
+def test_a_submit_whose_answer_was_lost_comes_again_with_its_key(transport: Wire, server: Server) -> None:
     transport.request("GET", "/")
     assert transport.submit("/v1/jobs", (b"{}", "application/json")).content == b"{}"
     assert len(server.keys) == 3
     assert len(set(server.keys)) == 1
 
 
-def test_threads_do_not_share_a_connection_at_a_time(transport: Transport, server: Server) -> None:
-    def send(number: int) -> bool:
-        body = str(number).encode() * 1_000
-        return post(transport, body) == body
-
-    with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(send, range(200)))
+def test_callers_do_not_share_a_connection_at_a_time(transport: Wire, server: Server) -> None:
+    bodies = [str(number).encode() * 1_000 for number in range(200)]
+    assert transport.request_at_once(bodies) == bodies
     assert len(set(server.callers)) <= 8
 
 
-def test_nobody_gets_the_late_answer_to_a_request_that_was_given_up(server: Server) -> None:
-    transport = _transport(server.server_address[1], timeout=0.05)
+def test_nobody_gets_the_late_answer_to_a_request_that_was_given_up(connect: Connect, server: Server) -> None:
+    transport = connect(timeout=0.05)
     with pytest.raises(ServiceUnreachable, match="ReadTimeout"):
         transport.request("GET", "/late")
     server.released.set()
 
     answer = transport.request("POST", "/", body=(b"mine", "application/octet-stream"), wait=10)
     assert answer.content == b"mine"
-    transport.close()
 
 
-def test_half_an_answer_is_none(transport: Transport) -> None:
+def test_half_an_answer_is_none(transport: Wire) -> None:
     with pytest.raises(ServiceUnreachable, match="broke off"):
         transport.request("GET", "/half", tried_again=False)

@@ -16,6 +16,8 @@ from shared.errors import (
     Problem,
     SystemFault,
     TooManyJobs,
+    TooManyRequests,
+    UrlUnreachable,
     every_error,
 )
 
@@ -75,12 +77,12 @@ def test_an_error_is_the_callers_or_ours_and_never_both(kind: type[IconotextErro
     "kind", [kind for kind in TREE if issubclass(kind, CallerError)], ids=lambda kind: kind.__name__
 )
 def test_a_wrong_request_is_not_tried_again_but_one_too_many_is(kind: type[CallerError]) -> None:
-    assert kind.retryable == (kind is TooManyJobs)
+    assert kind.retryable == (kind in {TooManyJobs, TooManyRequests, UrlUnreachable})
 
 
 @pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)
 def test_an_error_says_its_message(kind: type[IconotextError]) -> None:
-    more = {"retry_after_s": 1} if kind in {TooManyJobs, Overloaded} else {}
+    more = {"retry_after_s": 1} if kind in {TooManyJobs, TooManyRequests, Overloaded} else {}
 
     error = kind("9000x9000 px; the limit is 40 megapixels", **more)
 

@@ -12,7 +12,7 @@ import pytest
 from shared.jobs import JobId, new_job_id
 from shared.queue import make_celery
 from shared.settings import SharedSettings
-from shared.transport import NoHint, hint_in, message_of
+from shared.transport import REQUEST, NoHint, hint_in, message_of
 
 
 def encoded(**changes: Any) -> bytes:
@@ -31,7 +31,21 @@ def headers(**changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("job_id", [new_job_id(), JobId("")])
 def test_a_hint_says_the_id_that_was_sent(job_id: JobId) -> None:
-    assert hint_in(json.dumps(message_of("default", job_id)).encode()) == job_id
+    assert hint_in(json.dumps(message_of("default", job_id)).encode()) == (job_id, "")
+
+
+def test_a_hint_names_the_request_that_brought_it() -> None:
+    message = message_of("default", JobId(""), "req_5f0c7a2b9d3e4f60718293a4")
+
+    assert hint_in(json.dumps(message).encode()) == ("", "req_5f0c7a2b9d3e4f60718293a4")
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "x" * 129, 7, None, ["a"], {}])
+def test_what_is_no_request_id_goes_no_further(name: object) -> None:
+    message = message_of("default", JobId(""))
+    message["headers"] |= {REQUEST: name}
+
+    assert hint_in(json.dumps(message).encode()) == ("", "")
 
 
 FOREIGN = {

@@ -13,9 +13,12 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 
 import pytest
+from standardwebhooks import Webhook as Verifier
+from standardwebhooks import WebhookVerificationError
 
 from shared.database import Database
 from shared.jobs import LOCAL, Job, JobState, NewJob, Webhook, new_job_id
+from shared.signing import Signer
 from shared.store import DeliveryLog, DeliveryState, JobStore, Try
 from tests.sinks import Sink, reply, sink
 from worker.notify import Notifier
@@ -23,6 +26,7 @@ from worker.posting import Poster
 from worker.targets import Targets
 
 DEADLINE_S = 20.0
+SIGNER = Signer(b"the secret of the service")
 NEVER = timedelta(hours=1)
 
 
@@ -31,6 +35,16 @@ def eventually(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def in_rounds(store: JobStore, notifier: Notifier, done: Callable[[], object]) -> None:
+    """Run a round whenever there is news, as the worker does, until a condition holds."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not done():
+        assert time.monotonic() < deadline
+        store.booked.wait(0.05)
+        store.booked.clear()
+        notifier.round()
 
 
 @pytest.fixture
@@ -61,6 +75,7 @@ def notifying(
         store,
         targets or Targets(private=True),
         Poster(ssl.create_default_context(), timeout),
+        SIGNER,
         timeout=timeout,
         waits=waits,
     )
@@ -279,15 +294,15 @@ def test_an_endpoint_without_the_encryption_it_promised_is_a_failed_try(
 def test_messages_go_side_by_side_and_all_that_is_due_goes(
     store: JobStore, end: Callable[[str], Job]
 ) -> None:
-    together = threading.Barrier(8)
+    together = threading.Barrier(4)
 
     def meet(handler: BaseHTTPRequestHandler) -> None:
         together.wait(DEADLINE_S)
         reply(204)(handler)
 
-    with sink(*[meet] * 8) as server, notifying(store) as notifier:
+    with sink(*[meet] * 4) as server, notifying(store) as notifier:
         jobs = [end(server.url) for _ in range(20)]
-        notifier.round()
+        in_rounds(store, notifier, lambda: len(server.received) == 20)
 
     assert {log_of(store, job).state for job in jobs} == {DeliveryState.DELIVERED}
     assert len({headers["webhook-id"] for headers, _ in server.received}) == len(server.received) == 20
@@ -322,12 +337,83 @@ def test_a_try_that_ends_with_a_bug_frees_its_sender(
     with sink() as server, notifying(store) as notifier:
         with monkeypatch.context() as patch:
             patch.setattr(Poster, "post", lambda *_: 1 / 0)
-            for _ in range(9):
+            for _ in range(17):
                 end(server.url)
-            notifier.round()
+            in_rounds(store, notifier, lambda: not store.has_deliveries())
         job = end(server.url)
-        notifier.round()
-        eventually(lambda: log_of(store, job).state is DeliveryState.DELIVERED)
+        in_rounds(store, notifier, lambda: log_of(store, job).state is DeliveryState.DELIVERED)
+
+
+def test_an_endpoint_that_hangs_holds_up_no_other(store: JobStore, end: Callable[[str], Job]) -> None:
+    go_on = threading.Event()
+
+    def hang(handler: BaseHTTPRequestHandler) -> None:
+        go_on.wait(DEADLINE_S)
+        reply(204)(handler)
+
+    with sink(*[hang] * 1_000) as slow, sink() as quick, notifying(store) as notifier:
+        for _ in range(1_000):
+            end(slow.url)
+        job = end(quick.url)
+        began = time.monotonic()
+        in_rounds(store, notifier, lambda: log_of(store, job).state is DeliveryState.DELIVERED)
+        spent_s = time.monotonic() - began
+        notifier.stop()
+        go_on.set()
+
+    assert spent_s < 2.0
+    assert len(slow.received) <= 4
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_a_message_is_signed_so_that_its_endpoint_can_tell(store: JobStore, *, rotated: bool) -> None:
+    with sink() as server, notifying(store) as notifier:
+        endpoint = store.add_webhook(LOCAL, server.url, ["job.canceled"], "")
+        old = Verifier(SIGNER.secret(endpoint.id, 1))
+        if rotated:
+            endpoint = store.rotate_webhook(LOCAL, endpoint.id)
+        new = NewJob(id=new_job_id(), task="embed", input={})
+        store.create([new])
+        store.cancel(LOCAL, new.id)
+        in_rounds(store, notifier, lambda: server.received)
+
+    [(headers, body)] = server.received
+    present = Verifier(SIGNER.secret(endpoint.id, endpoint.rotation))
+    assert present.verify(body, headers)["data"]["id"] == new.id
+    # The secret before is good for another day.
+    assert old.verify(body, headers)
+    assert len(headers["webhook-signature"].split()) == (2 if rotated else 1)
+    for other in (SIGNER.secret(endpoint.id, 3), SIGNER.secret("tenant:local", 1)):
+        with pytest.raises(WebhookVerificationError):
+            Verifier(other).verify(body, headers)
+    with pytest.raises(WebhookVerificationError):
+        old.verify(body.replace(b"canceled", b"succeeded"), headers)
+
+
+def test_a_jobs_own_url_is_signed_for_with_the_tenants_secret(
+    store: JobStore, end: Callable[[str], Job]
+) -> None:
+    with sink() as server, notifying(store) as notifier:
+        job = end(server.url)
+        in_rounds(store, notifier, lambda: server.received)
+
+    [(headers, body)] = server.received
+    assert Verifier(SIGNER.secret("tenant:local", 1)).verify(body, headers)["data"]["id"] == job.id
+
+
+def test_an_endpoint_that_is_gone_is_turned_off(store: JobStore) -> None:
+    with sink(reply(410)) as server, notifying(store, NEVER) as notifier:
+        endpoint = store.add_webhook(LOCAL, server.url, ["job.canceled"], "")
+        for _ in range(2):
+            new = NewJob(id=new_job_id(), task="embed", input={})
+            store.create([new])
+            store.cancel(LOCAL, new.id)
+        in_rounds(store, notifier, lambda: not store.webhook(LOCAL, endpoint.id).enabled)
+
+    found = store.webhook(LOCAL, endpoint.id)
+    assert found.disabled_because is not None
+    assert "410" in found.disabled_because
+    assert not store.has_deliveries()
 
 
 def test_only_what_ended_is_told(store: JobStore, end: Callable[[str], Job]) -> None:

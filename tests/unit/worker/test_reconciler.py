@@ -24,7 +24,7 @@ class Recorder:
         self.sent: list[str] = []
         self.listed = 0
 
-    def send(self, pool: str, job_ids: Sequence[JobId]) -> None:
+    def send(self, pool: str, job_ids: Sequence[JobId], request_id: str = "") -> None:
         self.sent += [pool] * len(job_ids)
 
     def backlog(self, _pool: str) -> int:

@@ -80,6 +80,6 @@ def test_the_api_has_the_threads_that_the_environment_says(
         argv = made.api(environment(made), 3).argv
         return argv[argv.index("--threads") + 1]
 
-    assert threads() == "96"
+    assert threads() == "1024"
     monkeypatch.setenv("ICONOTEXT_API_THREADS", "4")
     assert threads() == "4"
