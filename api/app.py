@@ -10,6 +10,7 @@ from flask import Flask, Response, request
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 from pydantic import ValidationError
+from werkzeug.exceptions import NotFound as UnknownPath
 from werkzeug.routing import BaseConverter
 
 from api import (
@@ -54,7 +55,9 @@ from shared.store import JobStore
 
 _SUMMARY = """\
 Durable, batched, cross-modal jobs over images and text. Submit a job, keep its id, poll it; what was answered
-with 202 is never lost. Every error is an RFC 9457 problem whose `code` never changes its meaning."""
+with 202 is never lost. Every error is an RFC 9457 problem whose `code` never changes its meaning, and every
+answer carries `X-Request-Id`. A method that a path does not have is answered 405, with `Allow`; what is no
+HTTP, or too long or too slow for it, is refused before any route: 400, 408, 414, 431."""
 
 #: Threads that waiting requests may not take: so many at least, and one in so many.
 _FREE_THREADS = 4
@@ -190,11 +193,18 @@ def _install_rules(app: Flask, house: Services) -> None:
     errors.install(app)
     limits.cap_bodies(app, house.settings.limits)
     limits.take_what_is_left(app)
+    app.before_request(_require_one_slash)
     doorkeeper = auth.Doorkeeper(house.store.find_key, needs_keys=auth.needs_keys(house.settings))
     auth.guard(app, house.settings, doorkeeper)
     quotas.install(app, house.quotas)
     app.after_request(_label)
     app.after_request(web.add_security_headers)
+
+
+def _require_one_slash() -> None:
+    # Werkzeug drops those in front; a proxy that keeps callers from a path knows that path alone.
+    if request.environ["PATH_INFO"].startswith("//"):
+        raise UnknownPath
 
 
 def _label(response: Response) -> Response:

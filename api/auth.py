@@ -159,6 +159,8 @@ def guard(app: Flask, settings: ApiSettings, doorkeeper: Doorkeeper) -> None:
     names = settings.host_names | (_LOOPBACK_NAMES if is_loopback(settings.api_host) else frozenset())
 
     def check_caller() -> None:
+        if "Host" not in request.headers and request.environ.get("SERVER_PROTOCOL") != "HTTP/1.0":
+            raise Refused("bad_request", "this request names no host; RFC 9112 asks for one")
         if names and _name(request.host) not in names:
             raise Refused("host_not_allowed", "not a name of this service; see ICONOTEXT_ALLOWED_HOSTS")
         origin = request.headers.get("Origin")
@@ -180,12 +182,24 @@ def _recognise(doorkeeper: Doorkeeper) -> None:
         return
     if any(id_in(value) for values in request.args.lists() for value in values[1]):
         raise Refused("bad_request", f"a key in a URL ends up in logs: revoke it, and {_HOW}")
-    found = doorkeeper.recognise(request.headers.get("Authorization"))
+    sent = request.headers.get("Authorization")
+    try:
+        found = doorkeeper.recognise(sent)
+    except Unauthorized:
+        # The caller's word alone; but of a key that was stolen and revoked, a trail is all there will be.
+        structlog.contextvars.bind_contextvars(**_claim(sent))
+        raise
     g.caller = found
     structlog.contextvars.bind_contextvars(tenant=found.tenant, **({"key": found.key} if found.key else {}))
     if needed not in found.scopes:
         has = ", ".join(sorted(found.scopes)) or "none"
         raise Forbidden(f"this needs a key with the scope {needed}; yours has {has}")
+
+
+def _claim(authorization: str | None) -> dict[str, KeyId]:
+    """Return the id of the key that somebody says to have, if it looks like one, for the log."""
+    key_id = id_in((authorization or "").strip().partition(" ")[2].strip())
+    return {} if key_id is None else {"claimed_key": key_id}
 
 
 def _name(host: str) -> str:

@@ -42,8 +42,8 @@ routes = APIBlueprint("batches", __name__, abp_tags=[Tag(name="Batches", descrip
         **answered(
             [
                 "malformed_body", "body_too_large", "unsupported_media_type", "invalid_request",
-                "idempotency_key_reused", "too_many_jobs", "overloaded", "store_unavailable",
-                "blobs_unavailable", "database_full", "blobs_full",
+                "idempotency_key_reused", "storage_quota_exceeded", "too_many_jobs", "overloaded",
+                "store_unavailable", "blobs_unavailable", "database_full", "blobs_full",
             ]
         ),
     },

@@ -25,6 +25,8 @@ REQUEST_PART = "request"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 #: Wider integers are inexact or impossible in the languages that will read them.
 _WIDEST_INTEGER = 2**63
+#: Whole numbers up to here are the same as a double.
+_LARGEST_EXACT = 2**53
 _LONGEST_INTEGER = len(str(_WIDEST_INTEGER)) + 1
 _FAULTS = 100
 _LONGEST_NAME = 200
@@ -260,9 +262,12 @@ def _integer(digits: str) -> int | _Flaw:
     return _Flaw("an integer beyond 64 bits")
 
 
-def _number(digits: str) -> float | _Flaw:
+def _number(digits: str) -> float | int | _Flaw:
     number = float(digits)
-    return number if math.isfinite(number) else _Flaw("a number beyond the range of a double")
+    if not math.isfinite(number):
+        return _Flaw("a number beyond the range of a double")
+    # JSON has one kind of number: 40.0 is an integer where one is asked for, as JSON Schema has it.
+    return int(number) if number.is_integer() and abs(number) <= _LARGEST_EXACT else number
 
 
 def _faults(value: Any, path: tuple[str | int, ...], limits: Limits, widest: int) -> Iterator[Problem]:

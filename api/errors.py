@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 from flask import Flask, Response, g, request
+from gunicorn.http.errors import ParseException
 from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
@@ -24,6 +25,7 @@ from shared.errors import (
     Overloaded,
     Problem,
     Unauthorized,
+    every_error,
 )
 
 log = structlog.get_logger()
@@ -89,6 +91,16 @@ STATUS: Mapping[str, int] = {
     "host_not_allowed": 421,
 }
 
+#: The meaning of a code that no class of `shared.errors` stands for.
+_WORDS: Mapping[str, str] = {
+    "bad_request": "The request is not HTTP as it should be, or holds a key in its URL.",
+    "origin_not_allowed": "A browser sends it from a page of another origin.",
+    "method_not_allowed": "The path has other methods; `Allow` names them.",
+    "not_acceptable": "Nothing that is answered here is of a media type that you accept.",
+    "request_timeout": "The body comes too slowly.",
+    "range_not_satisfiable": "There are no bytes in this range; `Content-Range` tells how many there are.",
+    "host_not_allowed": "The `Host` is no name of this service.",
+}
 #: The code of an error that werkzeug raises.
 _CODE_OF_STATUS = {
     404: "not_found",
@@ -107,13 +119,11 @@ _LISTED_OF_MEMBER = 10
 #: The statuses of what may be accepted later, as it is; with the seconds after which a retry is worth it,
 #: where the error itself does not know: on a full disk, somebody must make room.
 _RETRY_S: Mapping[int, int] = {429: 10, 503: 2, 507: 30}
-_COMES_BACK: Mapping[str, Any] = {
-    "headers": {
-        "Retry-After": {
-            "description": "Seconds after which the same request may be accepted.",
-            "schema": {"type": "string"},
-        }
-    }
+#: By status, what comes with it: names in `components/headers` of the OpenAPI document.
+_HEADERS: Mapping[int, str] = {
+    401: "WWW-Authenticate",
+    416: "Content-Range",
+    **dict.fromkeys(_RETRY_S, "Retry-After"),
 }
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -163,6 +173,21 @@ def indented(problems: Sequence[Problem], place: int) -> list[Problem]:
 
 def problem_document(code: str, message: str, problems: Sequence[Problem] = ()) -> dict[str, Any]:
     """Return the problem document of a code."""
+    return _written(code, message, problems, request_id())
+
+
+def example(code: str) -> dict[str, Any]:
+    """Return a problem document of a code, with its meaning in place of what went wrong."""
+    return _written(code, meanings()[code], (), "req_5f0c7a2b9d3e4f60718293a4")
+
+
+def meanings() -> dict[str, str]:
+    """Return what each code means, in a sentence."""
+    found = {kind.code: (kind.__doc__ or "").strip().partition("\n")[0] for kind in every_error()}
+    return {code: _WORDS.get(code) or found[code] for code in sorted(STATUS)}
+
+
+def _written(code: str, message: str, problems: Sequence[Problem], request: str) -> dict[str, Any]:
     if not problems and STATUS[code] in _OF_THE_BODY:
         problems = [Problem("", message, code)]
     return {
@@ -175,7 +200,7 @@ def problem_document(code: str, message: str, problems: Sequence[Problem] = ()) 
             {"pointer": problem.pointer, "code": problem.code, "detail": problem.message}
             for problem in problems[:_LISTED]
         ],
-        "request_id": request_id(),
+        "request_id": request,
     }
 
 
@@ -218,11 +243,30 @@ def answered(codes: Iterable[str]) -> dict[str | int, type[BaseModel] | dict[Any
     return {
         int(status): {
             "description": "Problem, `code`: " + ", ".join(f"`{code}`" for code in sorted(found)),
-            "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-            **(_COMES_BACK if int(status) in _RETRY_S else {}),
+            "content": {
+                PROBLEM_TYPE: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "examples": {code: {"$ref": f"#/components/examples/{code}"} for code in sorted(found)},
+                }
+            },
+            **_headers(int(status)),
         }
         for status, found in sorted(by_status.items())
     }
+
+
+def codes_in(responses: Mapping[str, Any]) -> set[str]:
+    """Return the codes of those OpenAPI responses that `answered` made."""
+    return {
+        code
+        for response in responses.values()
+        for code in response.get("content", {}).get(PROBLEM_TYPE, {}).get("examples", {})
+    }
+
+
+def _headers(status: int) -> dict[str, Any]:
+    name = _HEADERS.get(status)
+    return {} if name is None else {"headers": {name: {"$ref": f"#/components/headers/{name}"}}}
 
 
 def install(app: Flask) -> None:
@@ -230,6 +274,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(IconotextError, _named)
     app.register_error_handler(Refused, lambda error: problem_response(error.code, error.message))
     app.register_error_handler(HTTPException, _of_werkzeug)
+    app.register_error_handler(ParseException, _of_gunicorn)
     app.register_error_handler(Exception, _unforeseen)
 
 
@@ -258,10 +303,18 @@ def _of_werkzeug(error: HTTPException) -> AnyResponse:
     return response
 
 
+def _of_gunicorn(error: Exception) -> Response:
+    # What was wrong with the head, gunicorn has answered itself; this comes from the chunks of a body.
+    return problem_response(MalformedBody.code, f"the body cannot be read: {str(error)[:200]}")
+
+
 def _words(error: HTTPException, code: str) -> str:
     if code == BodyTooLarge.code:
         most = request.max_content_length or 0
         return f"the body is larger than the limit of {most:,} bytes, or has more parts than any job needs"
+    if code == "not_found":
+        # Werkzeug's words are for whoever typed a page's address.
+        return "there is nothing at this path; check the id in it, or see /docs"
     return error.description or HTTPStatus(error.code or HTTPStatus.BAD_REQUEST).phrase
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from api.auth import tenant
 from api.bodies import Announced, read_parts
-from api.documents import answer
+from api.documents import answer, downloads
 from api.downloads import send
 from api.errors import answered
 from api.references import Upload, uploaded
@@ -39,14 +39,14 @@ class FilePath(BaseModel):
     "/v1/files",
     operation_id="create_file",
     responses={
-        200: answer("Known already: the same bytes have the same id.", "File", Location="The file."),
-        201: answer("Stored.", "File", Location="The file."),
+        200: answer("Known already: the same bytes have the same id.", "StoredFile", Location="The file."),
+        201: answer("Stored.", "StoredFile", Location="The file."),
         **answered(
             [
                 "malformed_body", "body_too_large", "file_too_large", "unsupported_media_type",
                 "image_not_recognized", "image_format_forbidden", "image_too_large", "video_not_recognized",
-                "video_format_forbidden", "store_unavailable", "blobs_unavailable", "database_full",
-                "blobs_full",
+                "video_format_forbidden", "storage_quota_exceeded", "store_unavailable",
+                "blobs_unavailable", "database_full", "blobs_full",
             ]
         ),
     },
@@ -66,7 +66,7 @@ def create_file() -> Response:
     "/v1/files/<file:file_id>",
     operation_id="get_file",
     responses={
-        200: answer("What is known of the file.", "File"),
+        200: answer("What is known of the file.", "StoredFile"),
         **answered(["not_found", "store_unavailable"]),
     },
 )
@@ -96,8 +96,8 @@ def delete_file(path: FilePath) -> Response:
     "/v1/files/<file:file_id>/content",
     operation_id="get_file_content",
     responses={
-        200: {"description": "The bytes.", "content": {"image/*": {}, "video/*": {}}},
-        206: {"description": "The range asked for.", "content": {"image/*": {}, "video/*": {}}},
+        200: downloads("The bytes.", "image/*", "video/*"),
+        206: downloads("The range asked for.", "image/*", "video/*"),
         304: {"description": "The bytes you have are the bytes."},
         **answered(["not_found", "range_not_satisfiable", "store_unavailable", "blobs_unavailable"]),
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 from functools import cache
 from typing import Annotated, Any
@@ -10,13 +11,22 @@ from typing import Annotated, Any
 from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from api import snapshots
 from api.auth import tenant
 from api.bodies import read_submit
 from api.connections import line_of
-from api.documents import answer
+from api.documents import answer, downloads
 from api.downloads import send
 from api.errors import answered, pointer, refusal, request_id
 from api.idempotency import REPLAYED, key_of
@@ -33,6 +43,8 @@ _POLL_S = 1
 _LABEL = "label."
 #: RFC 7240. Digits are capped so that no number is too long to read.
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 _PlainText = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
 
@@ -64,6 +76,13 @@ class GetQuery(_Query):
     )
 
 
+def _rfc3339(text: object) -> object:
+    # Pydantic takes numbers too, as seconds since 1970.
+    if isinstance(text, str) and not _RFC3339.fullmatch(text):
+        raise ValueError("must be a time of RFC 3339, with an offset from UTC: 2026-01-01T12:00:00Z")
+    return text
+
+
 def _states(texts: list[str]) -> list[str]:
     states = [state for text in texts for state in text.split(",")]
     for state in states:
@@ -72,11 +91,24 @@ def _states(texts: list[str]) -> list[str]:
     return states
 
 
+def _one_or_more(words: Iterable[str]) -> str:
+    """Return the pattern of words with commas between them."""
+    one = f"({'|'.join(words)})"
+    return f"^{one}(,{one})*$"
+
+
+def _codes() -> list[str]:
+    return sorted({kind.code for kind in every_error()})
+
+
 def _code(text: str) -> str:
-    codes = {kind.code for kind in every_error()}
-    if text not in codes:
-        raise ValueError(f"there is no error code {text[:100]!r}; there are {', '.join(sorted(codes))}")
+    if text not in (codes := _codes()):
+        raise ValueError(f"there is no error code {text[:100]!r}; there are {', '.join(codes)}")
     return text
+
+
+_StateText = Annotated[str, WithJsonSchema({"type": "string", "pattern": _one_or_more(JobState)})]
+_CodeText = Annotated[str, AfterValidator(_code), WithJsonSchema({"type": "string", "enum": _codes()})]
 
 
 class RetryQuery(_Query):
@@ -96,17 +128,17 @@ class ListQuery(_Query):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, _PlainText]
 
-    status: Annotated[list[str], AfterValidator(_states)] = Field(
+    status: Annotated[list[_StateText], AfterValidator(_states)] = Field(
         default_factory=list, description="One state or several, repeated or with commas."
     )
-    error: Annotated[str, AfterValidator(_code)] | None = Field(
+    error: _CodeText | None = Field(
         default=None,
         description="Jobs that failed with this code: `attempts_exhausted`, when no attempt was left.",
     )
     task: Annotated[str, StringConstraints(max_length=100, pattern=r"^[A-Za-z0-9_-]*$")] = Field(
         default="", description="Jobs of this task only."
     )
-    created_after: AwareDatetime | None = Field(
+    created_after: Annotated[AwareDatetime, BeforeValidator(_rfc3339)] | None = Field(
         default=None, description="RFC 3339, with an offset from UTC."
     )
     page_size: int = Field(
@@ -149,9 +181,10 @@ class ListQuery(_Query):
             [
                 "malformed_body", "body_too_large", "file_too_large", "unsupported_media_type",
                 "invalid_request", "idempotency_key_reused", "unknown_task", "unknown_head",
-                "webhook_refused", "file_not_found", "image_not_recognized", "image_format_forbidden",
-                "image_too_large", "too_many_jobs", "overloaded", "store_unavailable", "blobs_unavailable",
-                "database_full", "blobs_full",
+                "not_offered", "webhook_refused", "file_not_found", "image_not_recognized",
+                "image_format_forbidden", "image_too_large", "video_not_recognized",
+                "video_format_forbidden", "storage_quota_exceeded", "too_many_jobs", "overloaded",
+                "store_unavailable", "blobs_unavailable", "database_full", "blobs_full",
             ]
         ),
     },
@@ -270,8 +303,8 @@ def delete_job(path: JobPath) -> Response:
     "/v1/jobs/<job:job_id>/artifacts/<name>",
     operation_id="get_artifact",
     responses={
-        200: {"description": "The bytes.", "content": {"*/*": {}}},
-        206: {"description": "The range asked for.", "content": {"*/*": {}}},
+        200: downloads("The bytes.", "*/*"),
+        206: downloads("The range asked for.", "*/*"),
         304: {"description": "The bytes you have are the bytes."},
         **answered(["not_found", "range_not_satisfiable", "store_unavailable", "blobs_unavailable"]),
     },

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from flask import Flask, Response, request
+from gunicorn.http.errors import ParseException
 
 from shared.settings import Limits
 
@@ -61,7 +62,7 @@ def _drain(environ: WSGIEnvironment) -> None:
         before = connection.gettimeout()
         connection.settimeout(_PATIENCE_S)
     # The caller may also hang up, or send what is no body.
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, ParseException):
         while time.monotonic() < deadline and source.read(_CHUNK_BYTES):
             pass
     if connection is not None:

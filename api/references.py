@@ -10,8 +10,9 @@ from typing import Literal
 from api.errors import pointer
 from api.images import inspect
 from api.services import Services
+from shared.addresses import endpoint_of
 from shared.containers import START_BYTES, require_container
-from shared.errors import FileMissing, FileTooLarge, InvalidRequest, NotFound, Problem
+from shared.errors import FileMissing, FileTooLarge, InvalidRequest, NotFound, Problem, UrlRefused
 from shared.jobs import FileId, NewFile, TenantId
 from shared.schemas.base import FileRef, TaskInput, walk
 from shared.settings import Limits
@@ -43,7 +44,14 @@ class Stored:
     bytes: int
 
 
-Found = Upload | Stored
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """An image or a film that a worker will fetch; nobody has seen it yet."""
+
+    url: str
+
+
+Found = Upload | Stored | Remote
 
 
 class Desk:
@@ -80,7 +88,7 @@ class Desk:
             return uploaded(ref.kind, decode_base64(ref.data, self._limits), self._limits)
         if ref.part is not None:
             return self._once(ref.kind, "part", ref.part)
-        raise InvalidRequest("fetching by URL is off; send the bytes, or upload them to /v1/files first")
+        return self._remote(ref.url or "")
 
     def _once(self, kind: Kind, way: Literal["file", "part"], name: str) -> Found:
         key = kind, way, name
@@ -93,6 +101,16 @@ class Desk:
         if isinstance(known, InvalidRequest):
             raise known
         return known
+
+    def _remote(self, url: str) -> Remote:
+        settings = self._services.settings
+        if not settings.url_inputs:
+            raise UrlRefused("fetching by URL is off here; send the bytes, or upload them to /v1/files first")
+        try:
+            endpoint_of(url, private=settings.url_private, ports=settings.url_ports)
+        except ValueError as error:
+            raise UrlRefused(str(error)) from error
+        return Remote(url)
 
     def _part(self, kind: Kind, name: str) -> Upload:
         if name not in self._parts:
@@ -110,8 +128,18 @@ class Desk:
 
 
 def weight(found: Iterable[Found]) -> int:
-    """Return the bytes of some files, each once however often it is named."""
-    return sum(len(one.content) if isinstance(one, Upload) else one.bytes for one in set(found))
+    """Return the bytes of some files, each once however often it is named; of a URL's, nobody knows."""
+    return sum(_bytes(one) for one in set(found))
+
+
+def _bytes(found: Found) -> int:
+    match found:
+        case Upload():
+            return len(found.content)
+        case Stored():
+            return found.bytes
+        case Remote():
+            return 0
 
 
 def unnamed(parts: Iterable[str], named: Iterable[str]) -> list[Problem]:

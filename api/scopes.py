@@ -35,6 +35,7 @@ SCOPES: Mapping[str, Scope | None] = {
     "web.docs": None,
     "web.openapi": None,
     "web.page": None,
+    "web.reader": None,
     "web.static": None,
     "webhooks.create_webhook": Scope.SUBMIT,
     "webhooks.delete_webhook": Scope.SUBMIT,

@@ -63,16 +63,18 @@ class PacedSocket(socket):
             OSError: the connection is broken.
         """
         with suppress(BlockingIOError):
-            while len(self._ahead) < _LONGEST_HEAD:
+            # One may be here already, which came behind the request before.
+            while not self._has_enough():
                 came = super().recv(_LONGEST_HEAD - len(self._ahead), MSG_DONTWAIT)
                 if not came:
                     raise ConnectionResetError(errno.ECONNRESET, "the caller has hung up")
                 if not self._ahead:
                     self._began, self._got = time.monotonic(), 0
                 self._ahead += came
-                if _END_OF_HEAD in self._ahead:
-                    return True
-        return len(self._ahead) >= _LONGEST_HEAD
+        return self._has_enough()
+
+    def _has_enough(self) -> bool:
+        return _END_OF_HEAD in self._ahead or len(self._ahead) >= _LONGEST_HEAD
 
     def setblocking(self, flag: bool) -> None:
         """Let nothing block for ever."""

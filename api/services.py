@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from flask import current_app
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.admission import Admission
 from api.caching import Recall
@@ -74,12 +75,16 @@ class Services:
             TooManyJobs, Overloaded: enough waits.
             StorageQuotaExceeded: the tenant keeps enough.
             BlobsFull, DatabaseFull: it would not fit on a disk.
+            RequestEntityTooLarge: nothing so long is ever accepted.
         """
         self.admit_bytes(owner, announced)
         self.admission.check(owner)
 
     def admit_bytes(self, owner: TenantId, announced: int | None) -> None:
         """Return when there is room for what a tenant brings; raises as `admit` does for bytes."""
+        if (announced or 0) > max(self.settings.limits.body_bytes, self.settings.limits.video_bytes):
+            # No disk would make it acceptable.
+            raise RequestEntityTooLarge
         self.reserve.require(announced)
         self.quotas.require_storage(owner, announced)
 

@@ -10,14 +10,33 @@ from datetime import timedelta
 from functools import cache
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
 
 from api.bodies import Body
 from api.errors import pointer, refusal, request_id
 from api.hooks import Hook, refused, webhook_of
 from api.idempotency import fingerprint
 from api.limits import LARGEST_BATCH, LONGEST_WAIT_S
-from api.references import Desk, Found, Path, Upload, named_parts, store_uploads, unnamed, weight
+from api.references import (
+    Desk,
+    Found,
+    Path,
+    Remote,
+    Stored,
+    Upload,
+    named_parts,
+    store_uploads,
+    unnamed,
+    weight,
+)
 from api.services import Services
 from shared.errors import InvalidRequest, NotOffered, Problem, UnknownHead, UnknownTask
 from shared.failpoints import Failpoint
@@ -42,8 +61,22 @@ _FAULTS = 100
 #: Plainer than pydantic's own.
 _WORDS = {"extra_forbidden": "unknown field; remove it", "missing": "this field is required"}
 
-LabelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
-LabelText = Annotated[str, StringConstraints(max_length=200)]
+_LABEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$"
+_LABEL_CHARS = 200
+LabelName = Annotated[str, StringConstraints(pattern=_LABEL_NAME)]
+LabelText = Annotated[str, StringConstraints(max_length=_LABEL_CHARS)]
+#: Pydantic's own schema has `patternProperties`, which lets every other name pass and which generators skip.
+Labels = Annotated[
+    dict[LabelName, LabelText],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": 32,
+            "propertyNames": {"pattern": _LABEL_NAME},
+            "additionalProperties": {"type": "string", "maxLength": _LABEL_CHARS},
+        }
+    ),
+]
 
 
 class Submission(Frozen):
@@ -66,7 +99,7 @@ class Submission(Frozen):
     retain_s: float | None = Field(
         default=None, ge=0.001, le=365 * _DAY_S, description="How long the ended job and its result are kept."
     )
-    labels: dict[LabelName, LabelText] = Field(
+    labels: Labels = Field(
         default_factory=dict,
         max_length=32,
         description="To find jobs by: `GET /v1/jobs?label.album=summer`.",
@@ -76,7 +109,7 @@ class Submission(Frozen):
         default=False,
         description=(
             "Answer from an earlier succeeded job of yours with the same task, input and models that allowed "
-            "it too, if there is one."
+            "it too, if there is one. Without effect where the input names a URL."
         ),
     )
 
@@ -126,6 +159,11 @@ class Draft:
     def file_bytes(self) -> int:
         """Return what its files weigh, stored or not."""
         return weight(self.refs.values())
+
+    @property
+    def may_be_recalled(self) -> bool:
+        """Return whether another job's result may answer it, and its own another: a URL's content changes."""
+        return self.submission.cache and not any(isinstance(one, Remote) for one in self.refs.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -289,8 +327,8 @@ def _unknown_head(task_input: TaskInput, owner: TenantId, services: Services) ->
 
 def _new_job(made: Draft, ids: Mapping[Upload, FileId], owner: TenantId, services: Services) -> NewJob:
     submission = made.submission
-    files = {path: ids[one] if isinstance(one, Upload) else one.id for path, one in made.refs.items()}
-    task_input = cast(Json, _canonical(submission.input, (), files))
+    refs = {path: _stored(one, ids) for path, one in made.refs.items()}
+    task_input = cast(Json, _canonical(submission.input, (), refs))
     return NewJob(
         id=new_job_id(),
         tenant=owner,
@@ -303,7 +341,7 @@ def _new_job(made: Draft, ids: Mapping[Upload, FileId], owner: TenantId, service
         start_within=_seconds(submission.start_within_s),
         timeout=_seconds(submission.timeout_s) or timedelta(seconds=catalogue()[submission.task].timeout_s),
         retain=_seconds(submission.retain_s) or services.settings.retain,
-        cache=submission.cache,
+        cache=made.may_be_recalled,
         webhook=webhook_of(submission.webhook),
         idempotency=_idempotency(made, task_input),
         request_id=request_id(),
@@ -318,17 +356,28 @@ def _idempotency(made: Draft, task_input: Json) -> Idempotency | None:
     return Idempotency(key=made.key, fingerprint=fingerprint(said | {"input": task_input}))
 
 
-def _canonical(value: Any, path: Path, files: Mapping[Path, FileId]) -> Any:
-    """Return an input as JSON that needs no request to be understood: every ref names a stored file."""
+def _stored(found: Found, ids: Mapping[Upload, FileId]) -> Json:
+    """Return the ref that a stored job has in the place of the one that was sent."""
+    match found:
+        case Upload():
+            return {"file": ids[found]}
+        case Stored():
+            return {"file": found.id}
+        case Remote():
+            return {"url": found.url}
+
+
+def _canonical(value: Any, path: Path, refs: Mapping[Path, Json]) -> Any:
+    """Return an input as JSON that needs no request to be understood."""
     if isinstance(value, FileRef):
-        return {"file": files[path]}
+        return refs[path]
     if isinstance(value, BaseModel):
         fields = ((name, getattr(value, name)) for name in type(value).model_fields)
-        return {name: _canonical(child, (*path, name), files) for name, child in fields if child is not None}
+        return {name: _canonical(child, (*path, name), refs) for name, child in fields if child is not None}
     if isinstance(value, dict):
-        return {key: _canonical(child, (*path, key), files) for key, child in value.items()}
+        return {key: _canonical(child, (*path, key), refs) for key, child in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_canonical(child, (*path, index), files) for index, child in enumerate(value)]
+        return [_canonical(child, (*path, index), refs) for index, child in enumerate(value)]
     return str(value) if isinstance(value, str) else value
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -70,11 +73,18 @@ def failure(response: httpx.Response, base_url: str) -> RequestRefused | Service
 
 
 def retry_after_s(response: httpx.Response) -> float | None:
-    """Return how many seconds the service wants to be left alone; None: it does not say."""
-    try:
-        return max(0.0, float(response.headers["retry-after"]))
-    except (KeyError, ValueError):
-        return None
+    """Return how many seconds the service, or a proxy, wants to be left alone; None: it does not say."""
+    said = response.headers.get("retry-after", "")
+    for read_as in (float, _seconds_until):
+        with suppress(ValueError):
+            return max(0.0, read_as(said))
+    return None
+
+
+def _seconds_until(date: str) -> float:
+    moment = parsedate_to_datetime(date)
+    # RFC 9110: a date is in GMT, whether it says so or not.
+    return (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
 
 
 def refusal(problem: dict[str, Any], status: int, after_s: float | None = None) -> RequestRefused:

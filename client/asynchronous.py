@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from builtins import list as List  # noqa: N812  # `list` is a method here, as in the contract
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -114,7 +114,7 @@ class AsyncClient:
         ordered: bool = True,
         options: Options | None = None,
         **fields: Any,
-    ) -> AsyncIterator[tuple[Given, Outcome]]:
+    ) -> AsyncGenerator[tuple[Given, Outcome], None]:
         """As `Client.map`."""
         flow = self._calls.map(
             task, inputs, in_flight=in_flight, ordered=ordered, options=options, fields=fields
@@ -156,17 +156,17 @@ class AsyncClient:
         """As `Client.wait_many`."""
         return await self._driver.run(self._calls.wait_many(ids, timeout, on_progress))
 
-    def as_completed(self, ids: Collection[str], timeout: float | None = None) -> AsyncIterator[Job]:
+    def as_completed(self, ids: Collection[str], timeout: float | None = None) -> AsyncGenerator[Job, None]:
         """As `Client.as_completed`."""
         return self._driver.iterate(self._calls.as_completed(ids, timeout))
 
     def follow(
         self, ids: Collection[str], timeout: float | None = None, *, every: float = ROUND_S
-    ) -> AsyncIterator[List[Job | None]]:
+    ) -> AsyncGenerator[List[Job | None], None]:
         """As `Client.follow`."""
         return self._driver.iterate(self._calls.follow(ids, timeout, every))
 
-    def stream(self, job_id: str) -> AsyncIterator[Job]:
+    def stream(self, job_id: str) -> AsyncGenerator[Job, None]:
         """As `Client.stream`."""
         return self._driver.iterate(self._calls.stream(job_id))
 
@@ -179,7 +179,7 @@ class AsyncClient:
         labels: Mapping[str, str] | None = None,
         created_after: datetime | None = None,
         page_size: int | None = None,
-    ) -> AsyncIterator[Job]:
+    ) -> AsyncGenerator[Job, None]:
         """As `Client.list`."""
         flow = self._calls.list(
             status=status,

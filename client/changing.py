@@ -10,40 +10,48 @@ from rich.text import Text
 from client.errors import RequestRefused
 from client.looking import show_jobs
 from client.models import Job
-from client.options import AsJson, ErrorOption, JobId, JobIds, Quiet, connected
-from client.output import Output, finish, show, show_json
+from client.options import AsJson, ErrorOption, JobIds, Quiet, SomeJobIds, connected
+from client.output import Output, finish_all, show, show_json
 from client.sdk import Client
 
 
-def cancel(ctx: typer.Context, job_id: JobId, *, quiet: Quiet = False, as_json: AsJson = False) -> None:
-    """Cancel a job."""
+def cancel(ctx: typer.Context, job_ids: JobIds, *, quiet: Quiet = False, as_json: AsJson = False) -> None:
+    """Cancel jobs."""
     with connected(ctx) as client:
-        finish(client, client.cancel(job_id), Output(as_json=as_json, is_quiet=quiet), checked=False)
+        jobs = [client.cancel(job_id) for job_id in job_ids]
+        finish_all(client, jobs, Output(as_json=as_json, is_quiet=quiet), checked=False)
 
 
 def retry(
     ctx: typer.Context,
-    job_ids: JobIds = None,
+    job_ids: SomeJobIds = None,
     error: ErrorOption = None,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --error retries them all.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run jobs again that failed, were canceled or expired: those named, or all with one error."""
+    """Run jobs again that failed, were canceled or expired.
+
+    Those named, or all with one error.
+    """
     with connected(ctx) as client:
         jobs = [client.retry(job) for job in _to_retry(client, job_ids or [], error, yes=yes)]
-    show_jobs(jobs, as_json=as_json, is_quiet=quiet)
+    if as_json or not (quiet and job_ids):
+        show_jobs(jobs, as_json=as_json, is_quiet=quiet)
 
 
 def delete(
     ctx: typer.Context,
-    job_ids: Annotated[list[str], typer.Argument(metavar="JOB...", help="Jobs' ids.")],
+    job_ids: JobIds,
     *,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete jobs, whatever their state, with all that they made; a worker at one stops."""
+    """Delete jobs with all that they made.
+
+    Whatever their state; a worker at one stops.
+    """
     with connected(ctx) as client:
         for job_id in job_ids:
             client.delete(job_id)

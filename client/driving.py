@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import closing
 from types import TracebackType
@@ -63,7 +63,7 @@ class Driver:
                 _take(running, hands)
             return running.result
 
-    def iterate(self, flow: Stream[Result]) -> Iterator[Result]:
+    def iterate(self, flow: Stream[Result]) -> Generator[Result, None, None]:
         """Yield what the flow hands out; leaving early ends it."""
         with _Hands(self, self._http) as hands, closing(_Running(flow)) as running:
             while not running.is_over:
@@ -160,7 +160,7 @@ class AsyncDriver:
                     await _take_async(running, hands)
                 return running.result
 
-    async def iterate(self, flow: Stream[Result]) -> AsyncIterator[Result]:
+    async def iterate(self, flow: Stream[Result]) -> AsyncGenerator[Result, None]:
         """Yield what the flow hands out; leaving early ends it."""
         async with _AsyncHands(self, self._http) as hands:
             with closing(_Running(flow)) as running:
@@ -230,8 +230,14 @@ class _AsyncHands:
     def _begin(self, flow: Flow[Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(self._driver.run(flow))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
         return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # Looked at: the loop is not to complain of one that nobody awaits any more.
+            task.exception()
 
     async def _open(self, request: httpx.Request) -> httpx.Response:
         await self._hang_up()

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +16,7 @@ from client.batches import Outcome
 from client.errors import IconotextError, PartlySubmitted, RequestRefused, ServiceUnreachable
 from client.models import Job
 from client.pictures import is_url
+from client.progress import counting
 from client.sdk import Client
 from client.show import result_in_words
 from client.submissions import Submission
@@ -85,9 +84,7 @@ def submit_each(
         WaitTimeout: some go on.
         PartlySubmitted: the service went away after it had taken some.
     """
-    console = Console(stderr=True, quiet=is_quiet)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with counting(is_quiet=is_quiet) as progress:
         bar = progress.add_task("submitting", total=len(images))
         outcomes: list[Outcome] = []
         while len(outcomes) < len(submissions):

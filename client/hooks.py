@@ -16,7 +16,9 @@ from client.options import AsJson, Quiet, connected
 from client.output import show, show_json, show_names
 
 webhooks_app = typer.Typer(
-    no_args_is_help=True, help="Whom the service tells of the ends of all your jobs (Standard Webhooks)."
+    no_args_is_help=True,
+    help="Whom the service tells of the ends of all your jobs (Standard Webhooks).",
+    short_help="Whom the service tells of your jobs' ends.",
 )
 
 WebhookId = Annotated[str, typer.Argument(metavar="WEBHOOK", help="A webhook's id, wh_...")]
@@ -80,7 +82,9 @@ def update(
 ) -> None:
     """Change a webhook."""
     if url is None and event is None and description is None and enabled is None:
-        raise RequestRefused("say what to change: --url, --event, --enable or --disable", code="usage")
+        raise RequestRefused(
+            "say what to change: --url, --event, --description, --enable or --disable", code="usage"
+        )
     with connected(ctx) as client:
         found = client.webhooks.update(
             webhook_id, url=url, events=event, description=description, enabled=enabled
@@ -133,7 +137,8 @@ def send_test(
 ) -> None:
     """Have a test message sent."""
     with connected(ctx) as client:
-        _show_deliveries([client.webhooks.test(webhook_id)], as_json=as_json, is_quiet=quiet)
+        sent = client.webhooks.test(webhook_id)
+    _show_delivery(sent, as_json=as_json, is_quiet=quiet)
 
 
 @webhooks_app.command()
@@ -164,7 +169,7 @@ def redeliver(
     with connected(ctx) as client:
         found = client.webhooks.redeliver(webhook_id, delivery_id)
     if as_json or not quiet:
-        _show_deliveries([found], as_json=as_json, is_quiet=False)
+        _show_delivery(found, as_json=as_json, is_quiet=False)
 
 
 def _show_one(webhook: WebhookEndpoint, *, as_json: bool) -> None:
@@ -195,6 +200,13 @@ def _show_secret(value: str, *, as_json: bool) -> None:
     show_json({"secret": value}) if as_json else show_names([value])
 
 
+def _show_delivery(delivery: Delivery, *, as_json: bool, is_quiet: bool) -> None:
+    if as_json:
+        show_json(delivery.to_json())
+    else:
+        _show_deliveries([delivery], as_json=False, is_quiet=is_quiet)
+
+
 def _show_deliveries(found: Sequence[Delivery], *, as_json: bool, is_quiet: bool) -> None:
     if as_json:
         show_json([delivery.to_json() for delivery in found])
@@ -215,5 +227,5 @@ def _table(*headings: str) -> Table:
     # Ids are never cut, they are there to be copied.
     table.add_column(headings[0], no_wrap=True)
     for name in headings[1:]:
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from client.errors import RequestRefused
-from client.output import show, show_json
+from client.options import AsJson, Quiet
+from client.output import show, show_json, show_names
 from client.store import opened_store
 
 if TYPE_CHECKING:
@@ -21,13 +23,13 @@ if TYPE_CHECKING:
 keys_app = typer.Typer(
     no_args_is_help=True,
     help="API keys, kept in the database that ICONOTEXT_DATABASE_URL or ICONOTEXT_DATA_DIR names.",
+    short_help="API keys, in the service's own database.",
 )
 tenants_app = typer.Typer(no_args_is_help=True, help="What each tenant may have.")
 
 _SCOPES = "submit,read"
 _DAY_S = 86_400
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
 TenantOption = Annotated[str, typer.Option(metavar="T", help="Whose: a-z, 0-9, '.', '_', '-'.")]
 
 
@@ -64,6 +66,8 @@ def create(
 @keys_app.command(name="list")
 def list_keys(
     tenant: Annotated[str | None, typer.Option(metavar="T", help="Only of this tenant.")] = None,
+    *,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """List all keys, without what makes them keys."""
@@ -71,21 +75,17 @@ def list_keys(
         found = store.keys(None if tenant is None else _tenant(tenant))
     if as_json:
         show_json([_as_json(key) for key in found])
-        return
-    table = Table(box=None, header_style="dim")
-    for title in ("key", "tenant", "name", "scopes", "made", "expires", "state"):
-        table.add_column(title)
-    for key in found:
-        table.add_row(
-            key.id, key.tenant, Text(key.name), ",".join(key.scopes), _day(key.created_at),
-            _day(key.expires_at), _state(key),
-        )  # fmt: skip
-    show(table)
+    elif quiet:
+        show_names(key.id for key in found)
+    else:
+        show(_keys_view(found))
 
 
 @keys_app.command()
 def revoke(
     key: Annotated[str, typer.Argument(metavar="KEY", help="Its id, as `keys list` shows it, or all of it.")],
+    *,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a key good for nothing, within a second, for good."""
@@ -93,7 +93,10 @@ def revoke(
 
     with opened_store() as store:
         gone = store.revoke_key(id_in(key) or KeyId(key.removeprefix("ik_")))
-    show_json(_as_json(gone)) if as_json else show(Text(f"{gone.id} ({gone.name}) is revoked"))
+    if as_json:
+        show_json(_as_json(gone))
+    elif not quiet:
+        show(Text(f"{gone.id} ({gone.name}) is revoked"))
 
 
 @tenants_app.command(name="set")
@@ -106,6 +109,7 @@ def set_quotas(
     stored_bytes: Annotated[
         int | None, typer.Option(min=0, help="Of its uploads and of what its jobs made.")
     ] = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Set what a tenant may have; what is left out is what the service allows everybody, 0 is no limit."""
@@ -119,22 +123,40 @@ def set_quotas(
     )
     with opened_store() as store:
         store.set_quotas(_tenant(tenant), quotas)
-    _show_quotas({tenant: quotas}, as_json=as_json)
+    if as_json or not quiet:
+        _show_quotas({tenant: quotas}, as_json=as_json, is_quiet=False)
 
 
 @tenants_app.command(name="list")
-def list_quotas(as_json: AsJson = False) -> None:
+def list_quotas(*, quiet: Quiet = False, as_json: AsJson = False) -> None:
     """List the tenants that have quotas of their own."""
     with opened_store() as store:
         found = store.all_quotas()
-    _show_quotas({str(tenant): quotas for tenant, quotas in found.items()}, as_json=as_json)
+    _show_quotas({str(tenant): quotas for tenant, quotas in found.items()}, as_json=as_json, is_quiet=quiet)
 
 
-def _show_quotas(found: dict[str, Quotas], *, as_json: bool) -> None:
+def _keys_view(found: Sequence[Key]) -> Table:
+    table = Table(box=None, header_style="dim")
+    # Ids are never cut, they are there to be copied.
+    table.add_column("key", no_wrap=True)
+    for title in ("tenant", "name", "scopes", "made", "expires", "state"):
+        table.add_column(title)
+    for key in found:
+        table.add_row(
+            key.id, key.tenant, Text(key.name), ",".join(key.scopes), _day(key.created_at),
+            _day(key.expires_at), _state(key),
+        )  # fmt: skip
+    return table
+
+
+def _show_quotas(found: dict[str, Quotas], *, as_json: bool, is_quiet: bool) -> None:
     names = ("requests_per_minute", "jobs_per_minute", "queued_jobs", "stored_bytes")
     rows = {tenant: {name: getattr(quotas, name) for name in names} for tenant, quotas in found.items()}
     if as_json:
         show_json([{"tenant": tenant, **row} for tenant, row in rows.items()])
+        return
+    if is_quiet:
+        show_names(rows)
         return
     table = Table(box=None, header_style="dim")
     for title in ("tenant", *(name.replace("_", " ") for name in names)):

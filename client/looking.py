@@ -11,18 +11,18 @@ from client.models import Job
 from client.options import (
     AsJson,
     ErrorOption,
-    JobId,
     JobIds,
     OutDir,
     Quiet,
+    SomeJobIds,
     StatusOption,
     TaskOption,
     WaitTime,
     connected,
 )
-from client.output import Output, finish, pairs, show, show_json, show_names
+from client.output import Output, finish_all, pairs, show, show_json, show_names
 from client.overview import system_view
-from client.progress import watched
+from client.progress import all_watched
 from client.show import jobs_view, tasks_view
 from client.watching import report_on
 
@@ -31,40 +31,41 @@ _UNDER_WAY = ("queued", "running", "canceling")
 
 
 def get(
-    ctx: typer.Context, job_id: JobId, out: OutDir = None, *, quiet: Quiet = False, as_json: AsJson = False
+    ctx: typer.Context, job_ids: JobIds, out: OutDir = None, *, quiet: Quiet = False, as_json: AsJson = False
 ) -> None:
-    """Show a job as it stands."""
+    """Show jobs as they stand."""
     with connected(ctx) as client:
-        output = Output(as_json=as_json, is_quiet=quiet, out=out)
-        finish(client, client.get(job_id), output, checked=False)
+        jobs = [client.get(job_id) for job_id in job_ids]
+        finish_all(client, jobs, Output(as_json=as_json, is_quiet=quiet, out=out), checked=False)
 
 
 def wait(
     ctx: typer.Context,
-    job_id: JobId,
+    job_ids: JobIds,
     timeout: WaitTime = None,
     out: OutDir = None,
     *,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Wait for a job and show its result."""
+    """Wait for jobs and show their results."""
     with connected(ctx) as client:
-        job = watched(client, job_id, timeout, is_quiet=quiet)
-        finish(client, job, Output(as_json=as_json, is_quiet=quiet, out=out))
+        jobs = all_watched(client, job_ids, timeout, is_quiet=quiet)
+        finish_all(client, jobs, Output(as_json=as_json, is_quiet=quiet, out=out))
 
 
 def watch(
     ctx: typer.Context,
-    job_ids: JobIds = None,
+    job_ids: SomeJobIds = None,
     timeout: WaitTime = None,
     *,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the progress of jobs, live, until all have ended: those named, or all that are under way.
+    """Show the progress of jobs, live, until all have ended.
 
-    A table on a terminal; elsewhere a line for each change, with --json a line of JSON.
+    Those named, or all that are under way. A table on a terminal; elsewhere a line for each change, with
+    --json a line of JSON.
     """
     with connected(ctx) as client:
         ids = job_ids or [job.id for job in client.list(status=_UNDER_WAY)]

@@ -15,18 +15,23 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of word
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print nothing but the ids of what was not named, and errors.")
 ]
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
-JobIds = Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help="Jobs' ids.")]
+JobIds = Annotated[list[str], typer.Argument(metavar="JOB...", help="Jobs' ids.")]
+SomeJobIds = Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help="Jobs' ids.")]
 WaitTime = Annotated[
     float | None,
     typer.Option("--timeout", metavar="S", help="Wait no longer than this; default: until it ends."),
 ]
 OutDir = Annotated[
     Path | None,
-    typer.Option("--out", metavar="DIR", help="Save the job and its artifacts in this folder."),
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Save the job and its artifacts in this folder; of several, each in its own.",
+    ),
 ]
 TaskName = Annotated[
-    str, typer.Argument(help="What to do; see `iconotext tasks`.", autocompletion=complete_tasks)
+    str,
+    typer.Argument(metavar="TASK", help="What to do; see `iconotext tasks`.", autocompletion=complete_tasks),
 ]
 TaskOption = Annotated[
     str | None, typer.Option("--task", help="Only this task.", autocompletion=complete_tasks)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from client.each import Done, each_view
@@ -61,6 +61,21 @@ def finish(
         raise typer.Exit(1)
 
 
+def finish_all(client: Client, jobs: Sequence[Job], output: Output, *, checked: bool = True) -> None:
+    """Do what `finish` does for jobs that were named; of several, JSON is a list, and each has a folder."""
+    if len(jobs) == 1:
+        finish(client, jobs[0], output, checked=checked)
+        return
+    if output.as_json:
+        show_json([job.to_json() for job in jobs])
+    elif not output.is_quiet:
+        show(Group(*map(job_view, jobs)))
+    if output.out is not None:
+        _save_apart(client, jobs, output.out)
+    if checked and any(job.is_terminal and not job.succeeded for job in jobs):
+        raise typer.Exit(1)
+
+
 def finish_each(client: Client, done: Sequence[Done], texts: Sequence[str], output: Output) -> None:
     """Print what became of each picture, save it where asked, and exit 1 when something did not succeed."""
     if output.as_json:
@@ -70,12 +85,15 @@ def finish_each(client: Client, done: Sequence[Done], texts: Sequence[str], outp
     else:
         show(each_view(done, texts))
     if output.out is not None:
-        for one in done:
-            if isinstance(one.outcome, Job):
-                # Artifacts of different jobs have the same names.
-                client.save(one.outcome, output.out / safe_name(one.outcome.id))
+        _save_apart(client, [one.outcome for one in done if isinstance(one.outcome, Job)], output.out)
     if not all(one.is_well for one in done):
         raise typer.Exit(1)
+
+
+def _save_apart(client: Client, jobs: Iterable[Job], folder: Path) -> None:
+    # Artifacts of different jobs have the same names.
+    for job in jobs:
+        client.save(job, folder / safe_name(job.id))
 
 
 def _tell_quietly(done: Sequence[Done]) -> None:

@@ -93,7 +93,7 @@ def demo(
         ),
     ] = Path("iconotext-demo"),
 ) -> None:
-    """Run the service, let it work on photos, texts and a film, and show the results."""
+    """Run the service on photos, texts and a film, and show the results."""
     from client.demo.tour import run_demo  # noqa: PLC0415
 
     raise typer.Exit(run_demo(once=once, port=port, profile=profile, report=report))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from builtins import list as List  # noqa: N812  # `list` is a method here, as in the contract
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -147,7 +147,7 @@ class Client:
         ordered: bool = True,
         options: Options | None = None,
         **fields: Any,
-    ) -> Iterator[tuple[Given, Outcome]]:
+    ) -> Generator[tuple[Given, Outcome], None, None]:
         """Yield each input with its ended job, or with why it was refused.
 
         Inputs are taken, and pictures read, only as fast as jobs end. Leaving the loop early ends that;
@@ -222,13 +222,13 @@ class Client:
         """
         return self._driver.run(self._calls.wait_many(ids, timeout, on_progress))
 
-    def as_completed(self, ids: Collection[str], timeout: float | None = None) -> Iterator[Job]:
+    def as_completed(self, ids: Collection[str], timeout: float | None = None) -> Generator[Job, None, None]:
         """Yield each job once it has ended, however that was; else as `wait_many`."""
         return self._driver.iterate(self._calls.as_completed(ids, timeout))
 
     def follow(
         self, ids: Collection[str], timeout: float | None = None, *, every: float = ROUND_S
-    ) -> Iterator[List[Job | None]]:
+    ) -> Generator[List[Job | None], None, None]:
         """Yield how the jobs stand, in order, at once and then round by round, until all have ended.
 
         None stands for a job that is not there, or no longer.
@@ -242,7 +242,7 @@ class Client:
         """
         return self._driver.iterate(self._calls.follow(ids, timeout, every))
 
-    def stream(self, job_id: str) -> Iterator[Job]:
+    def stream(self, job_id: str) -> Generator[Job, None, None]:
         """Yield the job as it stands, and again as soon as it has changed, until it has ended.
 
         Told by the service over one connection that stays open, and is made anew when it breaks. What changes
@@ -263,7 +263,7 @@ class Client:
         labels: Mapping[str, str] | None = None,
         created_after: datetime | None = None,
         page_size: int | None = None,
-    ) -> Iterator[Job]:
+    ) -> Generator[Job, None, None]:
         """Yield jobs, newest first, fetching page after page as they are asked for.
 
         Args:

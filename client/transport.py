@@ -16,7 +16,7 @@ from client.flows import Flow, Open, Pause, Send
 
 #: An address that does not answer at all is reported within this, whatever the caller's timeout.
 _CONNECT_S = 5.0
-#: Pauses before the second and the third try.
+#: Pauses before the second and the third try, give or take a half.
 _PAUSES_S = (0.2, 0.8)
 #: As many connections as are asked with at a time; the service closes those that are idle.
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=128)
@@ -227,6 +227,11 @@ def _retry_after(response: httpx.Response) -> float:
     return retry_after_s(response) or 0.0
 
 
+def _spread(pause_s: float) -> float:
+    # Many clients lose their service at once, and should not all come back at once.
+    return pause_s * random.uniform(0.5, 1.5)  # noqa: S311  # spreads load
+
+
 class _Tries:
     """How often one request is sent again, and when."""
 
@@ -241,14 +246,13 @@ class _Tries:
     def briefly(self, asked_s: float = 0.0) -> float | None:
         """Return the pause before the next of a few tries; None after the last."""
         pause = next(self._brief, None)
-        return None if pause is None else asked_s + pause
+        return None if pause is None else asked_s + _spread(pause)
 
     def patiently(self, asked_s: float = 0.0) -> float | None:
         """Return the pause before the next try, each longer than the one before; None when time is up."""
         now = time.monotonic()
         if self._until is None:
             self._until = now + self._patience_s
-        # Many clients lose their service at once, and should not all come back at once.
-        pause = asked_s + self._growing_s * random.uniform(0.5, 1.5)  # noqa: S311  # spreads load
+        pause = asked_s + _spread(self._growing_s)
         self._growing_s = min(2 * self._growing_s, _LONGEST_PAUSE_S)
         return pause if now + pause <= self._until else None

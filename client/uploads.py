@@ -58,8 +58,13 @@ class Uploads:
         return value
 
     def _send(self, content: bytes | _Pieces, size: int, media_type: str) -> Flow[File]:
+        # What is named by its content is stored once, however often it is sent.
         answer = yield from self._transport.request(
-            "POST", "/v1/files", headers={"Content-Length": str(size)}, body=(content, media_type)
+            "POST",
+            "/v1/files",
+            headers={"Content-Length": str(size)},
+            body=(content, media_type),
+            repeatable=True,
         )
         return read(File, answer)
 

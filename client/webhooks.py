@@ -9,7 +9,7 @@ Webhooks; this client has no part in that:
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -144,7 +144,7 @@ class Webhooks:
         """Have a `webhook.test` event sent, and return its delivery."""
         return self._driver.run(self._calls.test(webhook_id))
 
-    def deliveries(self, webhook_id: str, *, page_size: int | None = None) -> Iterator[Delivery]:
+    def deliveries(self, webhook_id: str, *, page_size: int | None = None) -> Generator[Delivery, None, None]:
         """Yield what was sent and how that went, newest first, page after page as asked for."""
         return self._driver.iterate(self._calls.deliveries(webhook_id, page_size))
 
@@ -205,7 +205,7 @@ class AsyncWebhooks:
         """As `Webhooks.test`."""
         return await self._driver.run(self._calls.test(webhook_id))
 
-    def deliveries(self, webhook_id: str, *, page_size: int | None = None) -> AsyncIterator[Delivery]:
+    def deliveries(self, webhook_id: str, *, page_size: int | None = None) -> AsyncGenerator[Delivery, None]:
         """As `Webhooks.deliveries`."""
         return self._driver.iterate(self._calls.deliveries(webhook_id, page_size))
 

@@ -29,6 +29,8 @@ _TUNNELS = (IPv6Network("2001::/32"), IPv6Network("2002::/16"))
 _UNICAST = IPv6Network("2000::/3")
 #: Labels of 1 to 63 letters; a name may end in a dot. `_` is in no host's name, and in use.
 _NAME = re.compile(r"(?!.{254})[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.IGNORECASE)
+#: An IPv6 address and a port, with nothing between: readers ignore what stands there, or do not.
+_BRACKETED = re.compile(r"\[[^\[\]]*\](:[0-9]*)?")
 #: A name that ends so is read as an IPv4 address by some, and by nobody in the same way.
 _NUMBER = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.?", re.IGNORECASE)
 
@@ -115,6 +117,8 @@ def _parts(url: str) -> Endpoint:
         raise ValueError("the URL must begin with https:// or http://, and name a host")
     if "@" in parts.netloc:
         raise ValueError("the URL must not hold a user name or a password")
+    if "[" in parts.netloc and not _BRACKETED.fullmatch(parts.netloc):
+        raise ValueError("the URL must hold nothing between an IPv6 address in brackets and its port")
     if port == 0:
         raise ValueError("the URL leads to port 0, where nobody listens")
     query = f"?{parts.query}" if parts.query else ""

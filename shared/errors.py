@@ -93,7 +93,7 @@ class CallerError(IconotextError):
 
 
 class InvalidRequest(CallerError):
-    """The request does not say something we can do; `problems` names each fault."""
+    """The request does not say something we can do; each of its faults is named."""
 
     code = "invalid_request"
 
@@ -105,18 +105,26 @@ class InvalidRequest(CallerError):
 
 
 class MalformedBody(InvalidRequest):
+    """The body is not what its media type says, or holds what plain JSON cannot."""
+
     code = "malformed_body"
 
 
 class UnknownTask(InvalidRequest):
+    """There is no task of this name."""
+
     code = "unknown_task"
 
 
 class UnknownHead(InvalidRequest):
+    """There is no classifier of this name."""
+
     code = "unknown_head"
 
 
 class UnknownStyle(InvalidRequest):
+    """The model knows no style of this name."""
+
     code = "unknown_style"
 
 
@@ -133,18 +141,26 @@ class KeyReused(InvalidRequest):
 
 
 class WebhookRefused(InvalidRequest):
+    """Webhooks are off here, or nothing may be sent to that address."""
+
     code = "webhook_refused"
 
 
 class UrlRefused(InvalidRequest):
+    """URLs are off here, or nothing may be fetched from that one."""
+
     code = "url_refused"
 
 
 class FileMissing(InvalidRequest):
+    """A ref names a file that is not there."""
+
     code = "file_not_found"
 
 
 class FileTooLarge(InvalidRequest):
+    """A file weighs more than one may."""
+
     code = "file_too_large"
 
 
@@ -155,14 +171,20 @@ class ImageRefused(InvalidRequest):
 
 
 class ImageNotRecognized(ImageRefused):
+    """The bytes are no image."""
+
     code = "image_not_recognized"
 
 
 class ImageFormatForbidden(ImageRefused):
+    """The image is of a format that is not accepted."""
+
     code = "image_format_forbidden"
 
 
 class ImageTooLarge(ImageRefused):
+    """The image has more pixels than one may."""
+
     code = "image_too_large"
 
 
@@ -173,42 +195,62 @@ class VideoRefused(InvalidRequest):
 
 
 class VideoNotRecognized(VideoRefused):
+    """The bytes are no video."""
+
     code = "video_not_recognized"
 
 
 class VideoFormatForbidden(VideoRefused):
+    """The video is of a container or codec that is not accepted."""
+
     code = "video_format_forbidden"
 
 
 class VideoTooLarge(VideoRefused):
+    """The video has more pixels, or lasts longer, than one may."""
+
     code = "video_too_large"
 
 
 class ImageCorrupt(CallerError):
+    """The image cannot be decoded."""
+
     code = "image_corrupt"
 
 
 class ImageUndecodable(CallerError):
+    """Decoding the image took more memory or time than it may."""
+
     code = "image_undecodable"
 
 
 class VideoCorrupt(CallerError):
+    """No frame of the video can be decoded, or it breaks off."""
+
     code = "video_corrupt"
 
 
 class VideoUndecodable(CallerError):
+    """Decoding the video took more memory or time than it may."""
+
     code = "video_undecodable"
 
 
 class BodyTooLarge(CallerError):
+    """The body has more bytes, or more parts, than any accepted request."""
+
     code = "body_too_large"
 
 
 class UnsupportedMediaType(CallerError):
+    """The body is of a media type that is not accepted here."""
+
     code = "unsupported_media_type"
 
 
 class NotFound(CallerError):
+    """There is no such thing, or it is not yours."""
+
     code = "not_found"
 
 
@@ -264,10 +306,14 @@ class SystemFault(IconotextError):
 
 
 class BadConfiguration(SystemFault):
+    """The service is set up in a way that cannot work."""
+
     code = "bad_configuration"
 
 
 class StoreUnavailable(SystemFault):
+    """The database does not answer."""
+
     code = "store_unavailable"
     retryable = True
 
@@ -279,6 +325,8 @@ class DatabaseFull(StoreUnavailable):
 
 
 class BlobsUnavailable(SystemFault):
+    """The store of files does not answer."""
+
     code = "blobs_unavailable"
     retryable = True
 
@@ -301,33 +349,47 @@ class Overloaded(SystemFault):
 
 
 class QueueUnavailable(SystemFault):
+    """The queue does not answer."""
+
     code = "queue_unavailable"
     retryable = True
 
 
 class ModelUnavailable(SystemFault):
+    """No model is there for what the job needs."""
+
     code = "model_unavailable"
 
 
 class ModelOutOfMemory(SystemFault):
+    """The model ran out of memory."""
+
     code = "model_out_of_memory"
     retryable = True
 
 
 class ModelFailed(SystemFault):
+    """The model failed."""
+
     code = "model_failed"
 
 
 class DecoderFailed(SystemFault):
+    """The process that decodes images and videos failed."""
+
     code = "decoder_failed"
     retryable = True
 
 
 class JobTimeout(SystemFault):
+    """The job ran longer than its `timeout_s`."""
+
     code = "timeout"
 
 
 class AttemptsExhausted(SystemFault):
+    """Every attempt ended in a crash or in a fault that may pass; none is left."""
+
     code = "attempts_exhausted"
 
 
@@ -338,6 +400,8 @@ class LeaseLost(SystemFault):
 
 
 class InternalError(SystemFault):
+    """Something went wrong on our side; quote the request id."""
+
     code = "internal"
 
 

@@ -1,7 +1,8 @@
-"""A server that is told of jobs' ends, and answers as a test wants it to."""
+"""A server that is told of jobs' ends, or has pictures, and answers as a test wants it to."""
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,13 +47,13 @@ class Sink:
 
 
 @contextmanager
-def sink(*answers: Answer) -> Iterator[Sink]:
-    """Run a server on this machine that gives these answers, one after the other."""
+def sink(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Sink]:
+    """Run a server on this machine that gives these answers, one after the other; `tls` encrypts them."""
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
             with lock:
                 made.received.append(({name.lower(): text for name, text in self.headers.items()}, body))
                 answer = made.answers.pop(0) if made.answers else reply(204)
@@ -61,10 +62,15 @@ def sink(*answers: Answer) -> Iterator[Sink]:
             except OSError:
                 self.close_connection = True
 
+        def do_GET(self) -> None:
+            self.do_POST()
+
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         made = Sink(server.server_port, list(answers))
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

@@ -21,7 +21,7 @@ from celery import Celery, bootsteps, current_task, signals
 from shared import queue, telemetry
 from shared.blobs import BlobStore
 from shared.database import Database
-from shared.errors import IconotextError, QueueUnavailable, StoreUnavailable
+from shared.errors import IconotextError, QueueUnavailable, StoreUnavailable, UrlRefused, WebhookRefused
 from shared.failpoints import Failpoints, switched_on
 from shared.jobs import Json, WorkerId
 from shared.manifests import read_manifest
@@ -32,6 +32,7 @@ from shared.store import JobStore
 from shared.transport import HINT, REQUEST
 from worker.engine import BatchLimits, Engine, Residency
 from worker.engine.devices import choose_device, model_budget_bytes, resident_bytes
+from worker.fetch import Fetcher
 from worker.heartbeat import Heartbeat
 from worker.machine import cores, memory_limit_bytes
 from worker.media import Decoder
@@ -51,7 +52,7 @@ from worker.runner import Runner
 from worker.settings import WorkerSettings
 from worker.suspects import Suspects
 from worker.sweeping import Sweeper
-from worker.targets import Targets
+from worker.targets import Resolver, Targets
 from worker.tasks import pipelines
 
 #: After the drain, to stop everything; past it, whatever hangs (a frozen database, say) is left behind.
@@ -62,6 +63,8 @@ _CONNECTIONS = 8
 _NEIGHBOUR_LOOK = timedelta(seconds=1)
 #: Between two looks at what is to be told; what this process has to tell, it tells at once.
 _NOTIFY_LOOK = timedelta(seconds=1)
+#: For the address of a name: resolvers ask again for a while when a question was lost.
+_ADDRESS_PATIENCE = timedelta(seconds=10)
 #: Between two looks at this process's memory.
 _MEMORY_LOOK = timedelta(seconds=5)
 
@@ -146,6 +149,7 @@ class Service:
             profile=self._profile.name,
             identities=self._offer.models,
             inline_result_bytes=settings.limits.inline_result_bytes,
+            fetcher=_fetcher(settings) if settings.url_inputs else None,
             failpoints=faults,
         )
         self._hints = queue.Hints(celery, settings)
@@ -197,9 +201,9 @@ class Service:
 
     def _make_notifier(self) -> Notifier:
         timeout, waits = self._settings.webhook_timeout, self._settings.webhook_waits
-        targets = Targets(private=self._settings.webhook_private)
         poster = Poster(httpx.create_ssl_context(), timeout)
         signer = self._signer = signer_of(self._settings)
+        targets = webhook_targets(self._settings)
         return Notifier(self._store, targets, poster, signer, timeout=timeout, waits=waits)
 
     def _load_profile(self) -> Profile:
@@ -287,6 +291,37 @@ class Service:
             "webhooks": self._notifier.as_json() if self._notifier else None,
             KEY: self._process.as_json() if self._process else None,
         }
+
+
+def webhook_targets(settings: WorkerSettings) -> Targets:
+    """Return where messages may go."""
+    return Targets(
+        private=settings.webhook_private,
+        ports=settings.url_ports,
+        resolver=Resolver(min(settings.webhook_timeout, _ADDRESS_PATIENCE)),
+        refusal=WebhookRefused,
+    )
+
+
+def url_targets(settings: WorkerSettings) -> Targets:
+    """Return where pictures and films may come from."""
+    return Targets(
+        private=settings.url_private,
+        ports=settings.url_ports,
+        # Not the one of the webhooks: names that nobody answers for hold up their own kind only.
+        resolver=Resolver(min(settings.fetch_time, _ADDRESS_PATIENCE)),
+        refusal=UrlRefused,
+    )
+
+
+def _fetcher(settings: WorkerSettings) -> Fetcher:
+    return Fetcher(
+        url_targets(settings),
+        httpx.create_ssl_context(),
+        settings.limits,
+        image_time=settings.fetch_time,
+        film_time=settings.fetch_film_time,
+    )
 
 
 def _recycle_bytes() -> int:

@@ -47,7 +47,7 @@ class Line(httpcore.NetworkBackend):
             deadline: by `time.monotonic`.
             check: called a few times a second while nothing comes; what it raises ends the connection.
         """
-        self._target = target
+        self.target = target
         self._deadline = deadline
         self._check = check
         self._sockets = httpcore.SyncBackend()
@@ -61,8 +61,8 @@ class Line(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         failure: Exception = httpcore.ConnectError("its host has no address")
-        port = self._target.endpoint.port
-        for address in self._target.addresses:
+        port = self.target.endpoint.port
+        for address in self.target.addresses:
             self._check()
             left = min(_left(self._deadline), _CONNECT_S)
             try:

@@ -26,7 +26,7 @@ _SENDERS = 16
 _PER_LANE = 4
 #: An endpoint at which every try failed for so long is turned off.
 _HOPELESS = timedelta(days=5)
-#: In tries' time; then a message is taken for lost. Most of it is for resolving a name, which has no limit.
+#: In tries' time; then a message is taken for lost. A name's address may take one, the answer another.
 _LEASE_TRIES = 3
 #: The endpoint says that it is gone for good.
 _GONE = 410

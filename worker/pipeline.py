@@ -46,6 +46,7 @@ class Work(Protocol):
 
         Raises:
             ImageCorrupt, ImageUndecodable, ImageRefused: names the picture by its place in the input.
+            UrlRefused, UrlUnreachable, FileTooLarge: as well, where it is one by URL.
         """
 
     def pictures(self, refs: Sequence[ImageRef], view: View) -> list[Picture]:
@@ -53,6 +54,7 @@ class Work(Protocol):
 
         Raises:
             ImageCorrupt, ImageUndecodable, ImageRefused: names the picture by its place in the input.
+            UrlRefused, UrlUnreachable, FileTooLarge: as well, where it is one by URL.
         """
 
     def map_images(
@@ -67,6 +69,7 @@ class Work(Protocol):
 
         Raises:
             ImageCorrupt, ImageUndecodable, ImageRefused: names the picture by its place in the input.
+            UrlRefused, UrlUnreachable, FileTooLarge: as well, where it is one by URL.
             ModelFailed, JobStopped, JobTimeout, LeaseLost: as `map`.
         """
 
@@ -75,6 +78,7 @@ class Work(Protocol):
 
         Raises:
             VideoRefused, VideoCorrupt, VideoUndecodable: at once, or where the film's broken part comes.
+            UrlRefused, UrlUnreachable, FileTooLarge: at once, where it is one by URL.
             JobStopped, JobTimeout, LeaseLost: the job must not go on.
         """
 

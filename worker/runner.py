@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -28,7 +29,9 @@ from shared.jobs import Claim, Failure, JobState, Json, Success, WorkerId
 from shared.schemas.base import TaskSchema
 from shared.store import JobStore
 from worker.claiming import Claimer
+from worker.downloads import Downloads
 from worker.engine import Engine
+from worker.fetch import Fetcher
 from worker.heartbeat import Heartbeat, Held
 from worker.media import Decoder
 from worker.media.films import Films
@@ -69,6 +72,7 @@ class Runner:
         profile: str,
         identities: Mapping[str, Json],
         inline_result_bytes: int,
+        fetcher: Fetcher | None = None,
         failpoints: Failpoints = NONE,
     ) -> None:
         """Take the process's shared parts.
@@ -78,6 +82,7 @@ class Runner:
             readers: threads that read and decode the pictures of one job side by side.
             identities: what this worker announces of each capability's model: `id`, `revision`.
             inline_result_bytes: JSON of a result that is kept in the job's row; a longer one is a blob.
+            fetcher: of pictures and films by URL; None: they are off.
         """
         self._claimer = Claimer(self._claim)
         self._worker = worker
@@ -96,6 +101,7 @@ class Runner:
         self._results = Results(
             blobs, profile=profile, identities=identities, inline_bytes=inline_result_bytes
         )
+        self._fetcher = fetcher
         self._failpoints = failpoints
         self._settler = Settler(failpoints)
         self._stopping = threading.Event()
@@ -213,18 +219,20 @@ class Runner:
             raise ModelUnavailable(
                 f"this worker does not know the task {claim.task!r}; it may be older than the API"
             )
-        work = JobWork(
-            held,
-            done=pipeline.done,
-            engine=self._engine,
-            decoder=self._decoder,
-            films=self._films,
-            blobs=self._blobs,
-            readers=self._readers,
-        )
-        task_input = schema.input.model_validate(claim.input)
-        result = run_stages(pipeline, work, task_input, work.enter)
-        work.finish()
+        with closing(Downloads(self._fetcher, held.ticket.check)) as downloads:
+            work = JobWork(
+                held,
+                done=pipeline.done,
+                engine=self._engine,
+                decoder=self._decoder,
+                films=self._films,
+                blobs=self._blobs,
+                downloads=downloads,
+                readers=self._readers,
+            )
+            task_input = schema.input.model_validate(claim.input)
+            result = run_stages(pipeline, work, task_input, work.enter)
+            work.finish()
         held.ticket.check()
         return self._results.success(
             held, schema, result, artifacts=work.artifacts, timings_ms=work.timings_ms

@@ -69,6 +69,10 @@ class WorkerSettings(SharedSettings):
     #: Before the second try, the third and so on, about so long is waited, in seconds, separated by commas;
     #: when the last one failed too, the message is given up.
     webhook_waits: Annotated[tuple[Duration, ...], NoDecode] = _WEBHOOK_WAITS
+    #: How long fetching one picture by URL may take, from its name to its last byte, redirects included.
+    fetch_time: Duration = timedelta(seconds=20)
+    #: And one film.
+    fetch_film_time: Duration = timedelta(minutes=5)
     #: Download models of the hub that are missing at start; else `iconotext models pull` is to be run before.
     pull_models: bool = False
     #: Where fitted projections and the like are kept. Default: `cache/` under `data_dir`.

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
 from shared.blobs import BlobStore
 from shared.errors import CallerError, FileMissing, NotFound
 from shared.jobs import Artifact, FileId
-from shared.schemas.base import ImageRef, VideoRef
+from shared.schemas.base import FileRef, ImageRef, VideoRef
+from worker.downloads import Downloads
 from worker.engine import Engine, Pending
 from worker.heartbeat import Held
 from worker.media import Decoder, Picture
@@ -26,6 +28,8 @@ from worker.pipeline import Answer, Capability, Item
 
 #: Pictures of one job that go to the device as soon as they are decoded, while the next ones still are.
 _TOGETHER = 8
+
+Waited = TypeVar("Waited")
 
 
 class JobWork:
@@ -40,6 +44,7 @@ class JobWork:
         decoder: Decoder,
         films: Films,
         blobs: BlobStore,
+        downloads: Downloads,
         readers: Executor,
     ) -> None:
         """Take the attempt and the process's shared parts.
@@ -51,6 +56,7 @@ class JobWork:
             decoder: of pictures.
             films: of films.
             blobs: where the files are.
+            downloads: of this attempt; closed by whoever made them.
             readers: threads that read and decode the pictures of one job side by side.
         """
         self._held = held
@@ -59,6 +65,7 @@ class JobWork:
         self._decoder = decoder
         self._films = films
         self._blobs = blobs
+        self._downloads = downloads
         self._readers = readers
         self._stage_began = time.monotonic()
         self.artifacts: list[Artifact] = []
@@ -88,6 +95,7 @@ class JobWork:
 
     def _decoded(self, refs: Sequence[ImageRef], view: View) -> Iterator[Picture]:
         """Yield each picture as soon as it and those before it are decoded."""
+        self._fetch(refs)
         pending = [self._readers.submit(self._image, ref, view) for ref in refs]
         try:
             for index, future in enumerate(pending):
@@ -100,13 +108,8 @@ class JobWork:
 
     @contextmanager
     def film(self, ref: VideoRef, wanted: Wanted) -> Iterator[Film]:
-        if ref.file is None:
-            raise FileMissing("the stored input names no file")
-        try:
-            content = self._blobs.open(FileId(ref.file))
-        except NotFound as error:
-            raise FileMissing(f"the file {ref.file} is gone") from error
-        with content, self._films.open(content, wanted, self._held.ticket.check) as film:
+        check = self._held.ticket.check
+        with self._opened(ref) as content, self._films.open(content, wanted, check) as film:
             try:
                 yield film
             finally:
@@ -154,16 +157,38 @@ class JobWork:
 
     def _image(self, ref: ImageRef, view: View) -> Picture:
         self._held.ticket.check()
-        if ref.file is None:
-            raise FileMissing("the stored input names no file")
-        try:
-            content = self._blobs.read(FileId(ref.file))
-        except NotFound as error:
-            raise FileMissing(f"the file {ref.file} is gone") from error
+        if ref.url is not None:
+            content = self._downloads.picture(ref.url)
+        else:
+            with _named_when_gone(ref) as file:
+                content = self._blobs.read(file)
         return self._decoder.picture(content, view)
 
-    def _named(self, index: int, count: int, result: Callable[[], Picture]) -> Picture:
-        """Return the picture, or say which of several is at fault."""
+    def _fetch(self, refs: Sequence[ImageRef]) -> None:
+        """Return when the pictures by URL are here."""
+        urls = [(index, ref.url) for index, ref in enumerate(refs) if ref.url is not None]
+        if not urls:
+            return
+        with self._timed("fetch"):
+            self._downloads.begin(url for _, url in urls)
+            for index, url in urls:
+                self._named(index, len(refs), partial(self._downloads.wait, url))
+
+    def _opened(self, ref: VideoRef) -> AbstractContextManager[BinaryIO]:
+        if ref.url is not None:
+            return self._fetched(ref.url)
+        with _named_when_gone(ref) as file:
+            return self._blobs.open(file)
+
+    @contextmanager
+    def _fetched(self, url: str) -> Iterator[BinaryIO]:
+        with ExitStack() as held:
+            with self._timed("fetch"):
+                film = held.enter_context(self._downloads.film(url))
+            yield film
+
+    def _named(self, index: int, count: int, result: Callable[[], Waited]) -> Waited:
+        """Return what is waited for, or say which of several pictures is at fault."""
         try:
             return result()
         except CallerError as error:
@@ -179,6 +204,17 @@ class JobWork:
             yield
         finally:
             self.timings_ms[name] = self.timings_ms.get(name, 0.0) + (time.monotonic() - beginning) * 1000
+
+
+@contextmanager
+def _named_when_gone(ref: FileRef) -> Iterator[FileId]:
+    """Lend the id of a stored file, which may have been deleted."""
+    if ref.file is None:
+        raise FileMissing("the stored input names no file")
+    try:
+        yield FileId(ref.file)
+    except NotFound as error:
+        raise FileMissing(f"the file {ref.file} is gone") from error
 
 
 def _groups(pictures: Iterator[Pixels]) -> Iterator[list[Pixels]]:

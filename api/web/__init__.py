@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
+from importlib.resources import files
 from typing import cast
 
-from flask import Blueprint, Response, current_app, g, jsonify, render_template
+from flask import Blueprint, Response, current_app, g, jsonify, render_template, send_from_directory
 from flask_openapi3.openapi import OpenAPI
 
 from api import documents
+from shared.errors import NotFound
+
+#: Of Swagger UI, where `flask-openapi3-swagger` keeps it: what the reader at `/docs` needs.
+_READER: Mapping[str, str] = {"swagger-ui-bundle.js": "js", "swagger-ui.css": "css"}
 
 routes = Blueprint(
     "web", __name__, template_folder="templates", static_folder="static", static_url_path="/static"
@@ -23,9 +29,17 @@ def page() -> str:
 
 @routes.get("/docs")
 def docs() -> str:
-    """Return the reader of the OpenAPI document; problem types link into it."""
-    document = documents.complete(cast(OpenAPI, current_app))
-    return render_template("docs.html", nonce=nonce(), document=document, codes=documents.error_codes())
+    """Return the reader of the OpenAPI document, and the codes that problem types link to."""
+    return render_template("docs.html", nonce=nonce(), codes=documents.error_codes())
+
+
+@routes.get("/docs/<filename>")
+def reader(filename: str) -> Response:
+    """Return a file of the reader."""
+    if filename not in _READER:
+        raise NotFound(f"the reader has no file {filename[:100]!r}")
+    folder = files("flask_openapi3_swagger") / "templates" / "swagger" / _READER[filename]
+    return send_from_directory(str(folder), filename)
 
 
 @routes.get("/openapi.json")

@@ -43,18 +43,26 @@ class Frozen(BaseModel):
 
 
 class FileRef(Frozen):
-    """An image or video, named in exactly one of these ways. Stored jobs hold only `file`."""
+    """An image or video, named in exactly one of these ways. Stored jobs hold `file` or `url`."""
 
     #: What the header check and the decode child are asked to accept.
     kind: Literal["image", "video"] = Field(exclude=True, repr=False)
-    #: The id that `POST /v1/files` answered (sha256).
-    file: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
-    #: The bytes themselves, base64.
-    data: Annotated[str, StringConstraints(min_length=1)] | None = None
-    #: The name of a part of this multipart request.
-    part: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
-    #: Fetched by the worker; off unless the operator allows it.
-    url: Annotated[str, StringConstraints(min_length=1, max_length=2048)] | None = None
+    file: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        default=None, description="The id that `POST /v1/files` answered (SHA-256)."
+    )
+    data: Annotated[str, StringConstraints(min_length=1)] | None = Field(
+        default=None, description="The bytes themselves, base64."
+    )
+    part: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
+        default=None, description="The name of a part of this multipart request."
+    )
+    url: Annotated[str, StringConstraints(min_length=1, max_length=2048)] | None = Field(
+        default=None,
+        description=(
+            "http or https, of the public internet, without user name and password; off unless the operator "
+            "allows it. Fetched when the job runs, anew for each attempt; never stored."
+        ),
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> FileRef:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import pkgutil
 import re
+import runpy
 import shutil
 import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +20,23 @@ import jsonschema
 import pytest
 import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
+from gunicorn.util import load_class
+from gunicorn.workers.gthread import ThreadWorker
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 from typer.main import get_command
 
 from client.cli import app
+from client.stack.plan import Plan
+from shared.keys import id_in
+from shared.settings import SharedSettings
+from shared.signing import signer_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILES = sorted((ROOT / "deploy").glob("*.Dockerfile"))
 COMPOSE_SCHEMA = get_builtin_schema("vendor.compose-spec")
+#: What the image of the API is built without.
+ABSENT = {"PIL", "numpy", "onnxruntime", "tokenizers", "torch", "torchvision", "transformers", "worker"}
 RESET = object()
 MAKE = shutil.which("make") or "make"
 BASH = shutil.which("bash") or "bash"
@@ -84,13 +96,74 @@ def test_a_service_starts_on_a_migrated_database(service: str) -> None:
 
 
 def test_both_sides_see_the_same_stores() -> None:
-    shared = ("ICONOTEXT_DATABASE_URL", "ICONOTEXT_REDIS_URL", "ICONOTEXT_BLOB_URL", "ICONOTEXT_PROFILE")
-
-    for variable in shared:
+    for variable in WHOLE["x-environment"]:
         assert SERVICES["api"]["environment"][variable] == SERVICES["worker"]["environment"][variable]
     blobs = SERVICES["api"]["environment"]["ICONOTEXT_BLOB_URL"].removeprefix("file://")
     for service in ("api", "worker"):
         assert f"blobs:{blobs}" in SERVICES[service]["volumes"]
+
+
+def test_both_sides_derive_the_same_secrets() -> None:
+    for service in ("api", "worker"):
+        assert SERVICES[service]["environment"]["ICONOTEXT_SECRET"].startswith("${ICONOTEXT_SECRET:?")
+
+
+def test_the_example_says_how_to_make_a_secret_that_is_long_enough() -> None:
+    asked = re.search(r"openssl rand -hex (\d+)", (ROOT / "deploy" / "env.example").read_text())
+
+    assert asked is not None
+    assert signer_of(SharedSettings(secret=SecretStr("a" * 2 * int(asked[1]))))
+
+
+def test_nobody_is_served_without_a_key() -> None:
+    environment = SERVICES["api"]["environment"]
+
+    assert environment["ICONOTEXT_REQUIRE_KEYS"] == "true"
+    assert "ICONOTEXT_ALLOW_UNAUTHENTICATED" not in environment
+
+
+def test_the_api_answers_to_its_own_names_alone() -> None:
+    """Its own health check is among those who ask."""
+    names = SERVICES["api"]["environment"]["ICONOTEXT_ALLOWED_HOSTS"].split(",")
+
+    assert names == ["localhost", "127.0.0.1", "${ALLOWED_HOSTS:-}"]
+    assert "http://127.0.0.1:8000/readyz" in (ROOT / "deploy" / "api.Dockerfile").read_text()
+
+
+def test_a_container_serves_as_a_laptop_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ICONOTEXT_API_HOST", "0.0.0.0")  # noqa: S104  # as in the image
+    monkeypatch.setenv("ICONOTEXT_API_CONNECTIONS", "4321")
+    monkeypatch.delenv("ICONOTEXT_API_THREADS", raising=False)
+    served = runpy.run_path(str(ROOT / "deploy" / "gunicorn.conf.py"))
+
+    words = Plan(data_dir=tmp_path).api(
+        {"ICONOTEXT_API_CONNECTIONS": "4321", "ICONOTEXT_API_THREADS": str(served["threads"])}, 0
+    )
+
+    options = dict(itertools.pairwise(words.argv))
+    assert options["--worker-class"] == served["worker_class"]
+    assert options["--worker-connections"] == str(served["worker_connections"]) == "4321"
+    assert options["--keep-alive"] == str(served["keepalive"])
+    assert issubclass(load_class(served["worker_class"]), ThreadWorker)
+    assert "--no-control-socket" in words.argv
+    assert served["control_socket_disable"] is True
+
+
+def test_a_key_can_be_made_where_no_models_are(tmp_path: Path) -> None:
+    """In the image of the API: `docker compose exec api iconotext keys create NAME`."""
+    without = f"import sys; sys.modules.update(dict.fromkeys({sorted(ABSENT)!r})); import client.cli as cli; "
+    finished = subprocess.run(
+        [sys.executable, "-c", f"{without}cli.main()", "keys", "create", "first"],
+        env={**os.environ, "ICONOTEXT_DATA_DIR": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert finished.returncode == 0, finished.stderr
+    assert id_in(finished.stdout.strip())
 
 
 def test_every_volume_is_declared_and_used() -> None:
@@ -120,7 +193,7 @@ def test_only_the_api_is_published_and_only_on_loopback() -> None:
 def test_no_secret_stands_in_a_file() -> None:
     for name, service in SERVICES.items():
         for variable, value in service.get("environment", {}).items():
-            if re.search("PASSWORD|SECRET|TOKEN|KEY", variable):
+            if re.search("(PASSWORD|SECRET|TOKEN|KEY)$", variable):
                 assert str(value).startswith(f"${{{variable.replace('PGPASSWORD', 'POSTGRES_PASSWORD')}:?"), (
                     name
                 )
@@ -187,6 +260,17 @@ def test_every_variable_that_is_named_exists(file: str) -> None:
     named = set(re.findall(r"ICONOTEXT_[A-Z0-9_]*[A-Z0-9](?![A-Z0-9_])", (ROOT / file).read_text()))
 
     assert named - set(variables()) - options() == set()
+
+
+def test_every_proof_that_readme_names_is_there() -> None:
+    section = re.search(
+        r"^## Safety: .*?(?=^## )", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert section is not None
+    proofs = re.findall(r"`([\w/]+/test_\w+\.py)`", section[0])
+
+    assert len(proofs) > 30
+    assert {proof for proof in proofs if not (ROOT / "tests" / proof).is_file()} == set()
 
 
 def copied(dockerfile: Path) -> Iterator[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.report import OUT
-from tests.chaos import disks, mixed, overload, poison, races, rolling, stops
+from tests.chaos import disks, duplicates, mixed, overload, poison, races, rolling, stops
 from tests.chaos.scenes import Scene
 
 DATABASES = ("postgresql", "sqlite")
@@ -23,6 +23,7 @@ SCENES: Mapping[str, Callable[[Scene], int]] = {
     "poison": poison.run,
     "races": races.run,
     "overload": overload.run,
+    "duplicates": duplicates.run,
     "rolling": rolling.run,
     "disks": disks.run,
 }

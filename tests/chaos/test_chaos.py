@@ -34,7 +34,14 @@ def test_no_job_is_lost_doubled_or_stuck_whatever_dies(database: str, minutes: s
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("scene", "share"),
-    [("stops", "0.08"), ("poison", "0.01"), ("races", "0.06"), ("overload", "0.15"), ("rolling", "0.3")],
+    [
+        ("stops", "0.08"),
+        ("poison", "0.01"),
+        ("races", "0.06"),
+        ("overload", "0.15"),
+        ("rolling", "0.3"),
+        ("duplicates", "0.1"),
+    ],
 )
 def test_a_scene_in_small(scene: str, share: str) -> None:
     run(scene, "--share", share)

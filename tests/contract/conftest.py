@@ -12,7 +12,7 @@ from sqlalchemy import update
 from shared.database import Database
 from shared.jobs import Claim, Job, NewJob, WorkerId, new_job_id
 from shared.store import JobStore
-from shared.tables import api_keys, deliveries, idempotency_keys, jobs, leaders, workers
+from shared.tables import api_keys, deliveries, idempotency_keys, jobs, leaders, webhooks, workers
 
 LEASE = timedelta(seconds=30)
 _MOMENTS = {
@@ -32,6 +32,7 @@ _MOMENTS = {
     leaders: ("lease_until",),
     workers: ("seen_at",),
     api_keys: ("created_at", "expires_at", "revoked_at"),
+    webhooks: ("rotated_at", "failing_since", "created_at"),
 }
 
 

@@ -68,12 +68,12 @@ class Up:
                 start_new_session=True,
             )
 
-    def wait_until_ready(self) -> Up:
+    def wait_until_ready(self, seconds: float = _START_S) -> Up:
         def check() -> bool:
             assert self.process.poll() is None, self.output
             return bool(self.record.get("ready"))
 
-        eventually(check, _START_S)
+        eventually(check, seconds)
         return self
 
     @property

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
 
 from client import Client, RequestRefused
+from shared.database import Database
+from shared.keys import id_in
+from shared.store import JobStore
 from tests.e2e.conftest import Up, eventually
 
 
@@ -42,18 +51,75 @@ def test_a_key_gets_its_jobs_done(guarded: Up) -> None:
         assert list(client.list()) == []
 
 
-def test_a_revoked_key_is_refused_within_a_second(guarded: Up) -> None:
-    token = _make(guarded)
-    bearer = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=guarded.url, headers=bearer) as http:
-        assert http.get("/v1/jobs").status_code == 200
-        revoked = guarded.command("keys", "revoke", token, "--json")
-        at = time.monotonic()
-        assert json.loads(revoked.stdout)["state"] == "revoked"
+@pytest.fixture
+def beside(guarded: Up, tmp_path: Path) -> Iterator[list[str]]:
+    """Return the URLs of two more processes of the API, on the same database."""
+    env = {**guarded.env, "ICONOTEXT_REQUIRE_KEYS": "true"}
+    processes, urls = [], []
+    try:
+        for number in range(2):
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                address = f"127.0.0.1:{free.getsockname()[1]}"
+            words = ["-k", "gthread", "--no-control-socket", "-b", address, "api.app:create_app()"]
+            with (tmp_path / f"api-{number}.log").open("wb") as log:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "gunicorn", *words], env=env, stdout=log, stderr=log
+                )
+            processes.append(process)
+            urls.append(f"http://{address}")
+        for url in urls:
+            eventually(lambda url=url: _is_up(url), seconds=90.0)
+        yield urls
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(45.0)
 
-        eventually(lambda: http.get("/v1/jobs").status_code == 401, seconds=1.0)
+
+def _is_up(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/livez").is_success
+    except httpx.TransportError:
+        return False
+
+
+def test_a_revoked_key_is_refused_within_a_second_by_every_process(guarded: Up, beside: list[str]) -> None:
+    token = _make(guarded)
+    key_id = id_in(token)
+    assert key_id is not None
+    with ExitStack() as opened:
+        database = opened.enter_context(
+            closing(Database(f"sqlite:///{guarded.data_dir / 'iconotext.db'}", pool_size=1))
+        )
+        store = JobStore(database, lease=timedelta(seconds=30), max_attempts=3)
+        bearer = {"Authorization": f"Bearer {token}"}
+        everybody = [
+            opened.enter_context(httpx.Client(base_url=url, headers=bearer)) for url in (guarded.url, *beside)
+        ]
+
+        def answers() -> list[int]:
+            return [http.get("/v1/jobs").status_code for http in everybody]
+
+        # Each has just seen that the key is good.
+        assert answers() == [200, 200, 200]
+        store.revoke_key(key_id)
+        at = time.monotonic()
+        eventually(lambda: answers() == [401, 401, 401], seconds=1.0)
 
         assert time.monotonic() - at < 1.0
+        assert answers() == [401, 401, 401]
+
+
+def test_a_key_that_a_command_revokes_is_refused(guarded: Up) -> None:
+    token = _make(guarded)
+    with httpx.Client(base_url=guarded.url, headers={"Authorization": f"Bearer {token}"}) as http:
+        assert http.get("/v1/jobs").status_code == 200
+
+        revoked = guarded.command("keys", "revoke", token, "--json")
+
+        assert json.loads(revoked.stdout)["state"] == "revoked"
+        eventually(lambda: http.get("/v1/jobs").status_code == 401, seconds=1.0)
 
 
 def test_a_quota_that_is_set_works_on_a_running_service(guarded: Up) -> None:

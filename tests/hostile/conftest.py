@@ -10,9 +10,9 @@ import pytest
 from tests.e2e.conftest import Up, end
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """Return a stack that the tests of a module share."""
+    """Return a stack that all tests here share: none may harm it for the next."""
     up = Up(tmp_path_factory.mktemp("attacked") / "data", env={"ICONOTEXT_LOG_FORMAT": "json"})
     try:
         yield up.wait_until_ready()

@@ -109,7 +109,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, pictures: list[Path]) -> I
 def fates(service: Service, pictures: list[Path]) -> dict[str, Fate]:
     """Return what becomes of each picture that is sent inside the JSON of a submit, by its name."""
     fates = dict(zip(map(name_of, pictures), _each(service, pictures, _inline), strict=True))
-    log.info("%s", _table(pictures, fates))
+    log.warning("%s", _table(pictures, fates))
     return fates
 
 

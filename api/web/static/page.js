@@ -3,6 +3,16 @@
 
 const WAIT_S = 25;
 const REFRESH_MS = 5000;
+// Where this tab keeps its key; it goes when the tab is closed, and stands in no URL.
+const KEY = "iconotext-key";
+const MEANINGS = {
+  unauthorized: "This key is not good: it is unknown, revoked or expired.",
+  forbidden: "Your key may not do this.",
+  storage_quota_exceeded: "You keep as much here as you may.",
+  rate_limited: "You ask more often than you may.",
+  too_many_jobs: "As many of your jobs wait as may.",
+  overloaded: "The service has more to do than it can.",
+};
 const TERMINAL = new Set(["succeeded", "failed", "canceled", "expired"]);
 const WORDS = {
   texts: ["Texts", "One per line"],
@@ -42,6 +52,78 @@ function make(tag, properties = {}, ...children) {
 }
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+// ---------------------------------------------------------------- the service, and its door
+
+let quietUntil = 0;
+
+/** Send a request with this tab's key, where there is one; whoever is not let in is asked for another. */
+async function ask(path, options = {}) {
+  const key = sessionStorage.getItem(KEY);
+  const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
+  const response = await fetch(path, { ...options, headers });
+  if (response.status === 401) openDoor(key ? MEANINGS.unauthorized : "");
+  if (response.status === 429) quietUntil = Date.now() + secondsIn(response) * 1000;
+  return response;
+}
+
+const secondsIn = (response) => Number(response.headers.get("Retry-After")) || 2;
+
+/** Return the problem that a refusal holds, with what it means in front. */
+async function problemOf(response) {
+  const problem = await response.json();
+  const meaning = MEANINGS[problem.code];
+  if (!meaning) return problem;
+  const again = response.headers.has("Retry-After") ? ` Try again in ${secondsIn(response)} s.` : "";
+  return { detail: `${meaning}${again} (${problem.detail})`, errors: [] };
+}
+
+function openDoor(why) {
+  $("door").hidden = false;
+  $("door-why").textContent = why;
+  $("key").focus();
+}
+
+function enter(event) {
+  event.preventDefault();
+  const key = $("key").value.trim();
+  if (!/^[!-~]+$/.test(key)) return openDoor("A key is one word of letters and digits, and begins with ik_.");
+  sessionStorage.setItem(KEY, key);
+  $("key").value = "";
+  $("door").hidden = true;
+  begin();
+}
+
+function leave() {
+  sessionStorage.removeItem(KEY);
+  location.reload();
+}
+
+/** Have a picture show what only a request with a key brings. */
+async function bring(image, href) {
+  const response = await ask(href);
+  if (!response.ok) return;
+  image.src = URL.createObjectURL(await response.blob());
+  image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
+}
+
+function stored(artifact) {
+  const image = make("img", { alt: artifact.name });
+  if (sessionStorage.getItem(KEY)) bring(image, artifact.href).catch(() => {});
+  else image.src = artifact.href;
+  return image;
+}
+
+/** Save a file that only a request with a key brings. */
+async function save(event, { href, name }) {
+  if (!sessionStorage.getItem(KEY)) return;
+  event.preventDefault();
+  const response = await ask(href);
+  if (!response.ok) return;
+  const url = URL.createObjectURL(await response.blob());
+  make("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
 
 // ---------------------------------------------------------------- the form
 
@@ -139,10 +221,9 @@ async function addFiles(input, body) {
       put(input, field, { part: `file-${field}` });
       continue;
     }
-    const response = await fetch("/v1/files", { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file });
-    const answer = await response.json();
-    if (!response.ok) return answer;
-    put(input, field, { file: answer.id });
+    const response = await ask("/v1/files", { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file });
+    if (!response.ok) return problemOf(response);
+    put(input, field, { file: (await response.json()).id });
   }
   return null;
 }
@@ -205,9 +286,9 @@ async function submit(event) {
     if (problem) return showFaults(problem);
     body.append("request", JSON.stringify({ task: form.task.name, input }));
     photos.forEach((photo, index) => body.append(`photo-${index + 1}`, photo.file));
-    const response = await fetch("/v1/jobs", { method: "POST", body });
+    const response = await ask("/v1/jobs", { method: "POST", body });
+    if (!response.ok) return showFaults(await problemOf(response));
     const answer = await response.json();
-    if (!response.ok) return showFaults(answer);
     photos.forEach((photo) => { photo.shown = true; });
     follow(card(answer.id, { input, photos }), answer);
     refreshRecent();
@@ -246,14 +327,18 @@ async function follow(view, job) {
   try {
     while (view.element.isConnected && !(job && TERMINAL.has(job.status))) {
       const headers = etag ? { "If-None-Match": etag } : {};
+      if (!$("door").hidden) {
+        await pause(500);
+        continue;
+      }
       try {
-        const response = await fetch(`/v1/jobs/${id}?wait=${etag ? WAIT_S : 0}`, { headers });
+        const response = await ask(`/v1/jobs/${id}?wait=${etag ? WAIT_S : 0}`, { headers });
         if (response.status === 404) return view.element.remove();
         if (response.ok) {
           etag = response.headers.get("ETag");
           job = await response.json();
           show(view, job);
-        } else if (response.status !== 304) await pause(2000);
+        } else if (response.status !== 304) await pause(secondsIn(response) * 1000);
       } catch {
         await pause(2000);
       }
@@ -298,8 +383,9 @@ function stageOf(job) {
 }
 
 async function cancel(view, job) {
-  const response = await fetch(job.links.cancel, { method: "POST" });
+  const response = await ask(job.links.cancel, { method: "POST" });
   if (response.ok) show(view, await response.json());
+  else showFaults(await problemOf(response));
 }
 
 function facts(job) {
@@ -338,8 +424,8 @@ function resultOf(job, sent) {
   else body.append(make("pre", {}, clip(JSON.stringify(result, null, 1))));
   for (const artifact of job.artifacts) {
     body.append(artifact.media_type.startsWith("image/")
-      ? make("div", { className: "shots" }, make("img", { src: artifact.href, alt: artifact.name }))
-      : make("p", {}, make("a", { href: artifact.href }, artifact.name)));
+      ? make("div", { className: "shots" }, stored(artifact))
+      : make("p", {}, make("a", { href: artifact.href, onclick: (event) => save(event, artifact) }, artifact.name)));
   }
   return body;
 }
@@ -436,20 +522,30 @@ async function refreshHealth() {
     const workers = `${checks.workers} worker${checks.workers === 1 ? "" : "s"}`;
     chip.className = `chip ${checks.workers && checks.queue === "ok" ? "good" : "warm"}`;
     chip.textContent = checks.workers ? `${workers} ready${checks.queue === "ok" ? "" : " · queue down, jobs still run"}` : "no worker yet; jobs will wait";
-    const waiting = await (await fetch("/v1/jobs?status=queued&page_size=100")).json();
-    $("backlog").hidden = !waiting.jobs.length;
-    $("backlog").textContent = `${waiting.jobs.length}${waiting.next_page_token ? "+" : ""} waiting`;
   } catch {
     chip.className = "chip bad";
     chip.textContent = "service not ready";
   }
 }
 
+async function refreshBacklog() {
+  const response = await ask("/v1/jobs?status=queued&page_size=100").catch(() => null);
+  const { jobs, next_page_token: more } = response?.ok ? await response.json() : { jobs: [] };
+  $("backlog").hidden = !jobs.length;
+  $("backlog").textContent = `${jobs.length}${more ? "+" : ""} waiting`;
+}
+
 async function refreshRecent() {
-  const response = await fetch("/v1/jobs?page_size=12").catch(() => null);
-  if (!response?.ok) return;
+  const response = await ask("/v1/jobs?page_size=12").catch(() => null);
+  if (!response) return;
+  if (!response.ok) {
+    $("no-recent").hidden = false;
+    $("no-recent").textContent = (await problemOf(response)).detail;
+    return;
+  }
   const { jobs } = await response.json();
   $("no-recent").hidden = jobs.length > 0;
+  $("no-recent").textContent = "No jobs yet.";
   $("recent").replaceChildren(...jobs.map((job) => make("li", {},
     make("button", { type: "button", onclick: () => open(job.id) },
       make("span", {}, job.task), make("span", { className: `pill ${job.status}` }, job.status), make("code", {}, job.id),
@@ -464,15 +560,22 @@ function open(id) {
 
 async function refreshForever() {
   for (;;) {
-    if (!document.hidden) await Promise.all([refreshHealth(), refreshRecent()]);
-    await pause(REFRESH_MS);
+    if (!document.hidden) await refreshHealth();
+    if (!document.hidden && $("door").hidden) await Promise.all([refreshBacklog(), refreshRecent()]);
+    await pause(Math.max(REFRESH_MS, quietUntil - Date.now()));
   }
 }
 
 async function start() {
-  const { tasks } = await (await fetch("/v1/tasks")).json();
+  const response = await ask("/v1/tasks");
+  if (response.status === 401) return;
+  if (response.status === 403) return openDoor((await problemOf(response)).detail);
+  $("main").hidden = false;
+  $("leave").hidden = !sessionStorage.getItem(KEY);
+  if (!response.ok) return showFaults(await problemOf(response));
+  const { tasks } = await response.json();
   form.tasks = tasks;
-  const preferred = tasks.find(({ name }) => name === "match") ?? tasks[0];
+  const preferred = tasks.find(({ name }) => name === (form.task?.name ?? "match")) ?? tasks[0];
   $("tasks").replaceChildren(...tasks.map(({ name, available, unavailable_because: why }) => make("label", { title: why },
     make("input", { type: "radio", name: "task", value: name, checked: name === preferred.name, disabled: available === false, onchange: () => chooseTask(name) }), make("span", {}, name))));
   chooseTask(preferred.name);
@@ -487,5 +590,15 @@ for (const [name, isOver] of [["dragenter", true], ["dragover", true], ["draglea
     if (name === "drop") addPhotos([...event.dataTransfer.files].filter((file) => file.type.startsWith("image/")));
   });
 }
-start().catch(() => showFaults({ detail: "The catalogue cannot be read. Reload the page in a moment.", errors: [] }));
+
+function begin() {
+  start().catch(() => {
+    $("main").hidden = false;
+    showFaults({ detail: "The catalogue cannot be read. Reload the page in a moment.", errors: [] });
+  });
+}
+
+$("door").addEventListener("submit", enter);
+$("leave").addEventListener("click", leave);
+begin();
 refreshForever();

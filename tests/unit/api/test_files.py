@@ -20,7 +20,7 @@ def test_an_upload_is_named_by_the_hash_of_its_bytes(api: Api) -> None:
     response = api.client.post("/v1/files", data=png(5, 4), content_type="image/png")
 
     file = response.get_json()
-    assert answers.File.model_validate(file, strict=True)
+    assert answers.StoredFile.model_validate(file, strict=True)
     assert response.status_code == 201
     assert file["id"] == hashlib.sha256(png(5, 4)).hexdigest()
     assert response.headers["Location"] == file["links"]["self"]

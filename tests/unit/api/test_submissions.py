@@ -158,9 +158,7 @@ MATRIX = [
         "invalid_request",
         "/input/images/0/file",
     ),
-    Bad(
-        "a URL", match([{"url": "https://example.org/a.png"}]), 422, "invalid_request", "/input/images/0/url"
-    ),
+    Bad("a URL", match([{"url": "https://example.org/a.png"}]), 422, "url_refused", "/input/images/0/url"),
     Bad(
         "a part without multipart", match([{"part": "photo"}]), 422, "invalid_request", "/input/images/0/part"
     ),
@@ -189,6 +187,15 @@ def test_bad_input_is_refused_at_its_place_and_leaves_nothing_behind(api: Api, b
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("number", [b"3.0", b"30e-1", b"0.3E1"])
+def test_a_whole_number_is_an_integer_however_it_is_written(api: Api, number: bytes) -> None:
+    body = json.dumps(classify(top_k=0)).encode().replace(b'"top_k": 0', b'"top_k": ' + number)
+
+    response = api.client.post("/v1/jobs", data=body, content_type="application/json")
+
+    assert response.status_code == 202, response.get_data(as_text=True)
+
+
 def test_every_fault_is_named_at_once(api: Api) -> None:
     images = [
         IMAGE,
@@ -204,7 +211,7 @@ def test_every_fault_is_named_at_once(api: Api) -> None:
         ("/input/images/1/data", "image_not_recognized"),
         ("/input/images/2/data", "image_too_large"),
         ("/input/images/3/file", "file_not_found"),
-        ("/input/images/4/url", "invalid_request"),
+        ("/input/images/4/url", "url_refused"),
     ]
     assert api.written() == NOTHING
 

@@ -5,6 +5,7 @@ It is generated from the URL map: a route without a row here fails.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -16,8 +17,10 @@ from sqlalchemy import create_engine, insert, select
 from werkzeug.test import TestResponse
 
 from api.scopes import SCOPES
+from shared.caching import result_key
 from shared.jobs import DEFAULT_POOL, Artifact, FileId, Success, TenantId, WorkerId
 from shared.keys import Scope, new_key
+from shared.schemas import catalogue
 from shared.tables import (
     api_keys,
     deliveries,
@@ -82,6 +85,7 @@ ROWS: Mapping[str, Row] = {
     "web.docs": Row("nobody"),
     "web.openapi": Row("nobody"),
     "web.page": Row("nobody"),
+    "web.reader": Row("nobody"),
     "web.static": Row("nobody"),
     "webhooks.create_webhook": Row("own"),
     "webhooks.delete_webhook": Row("named"),
@@ -107,12 +111,22 @@ class Tenant:
     mark: str
     #: Path arguments that name its things.
     ids: Mapping[str, str]
-    queued: str
+    #: The file that its job made.
+    made: str
+    #: More jobs, by what they are: only what waits can be canceled, only what did not succeed can be retried.
+    queued: str = ""
+    canceled: str = ""
 
     @property
     def traces(self) -> list[str]:
         """Return what nobody else may ever be answered."""
-        return [self.mark, self.queued, *(value for name, value in self.ids.items() if name != "filename")]
+        named = (value for name, value in self.ids.items() if name != "filename")
+        return [self.mark, self.queued, self.canceled, self.made, *named]
+
+    @property
+    def namings(self) -> list[Mapping[str, str]]:
+        """Return the path arguments once for each of its jobs."""
+        return [{**self.ids, "job_id": job} for job in (self.ids["job_id"], self.queued, self.canceled)]
 
 
 @pytest.fixture
@@ -124,7 +138,7 @@ def house(make_api: Callable[..., Api]) -> Api:
 def pair(house: Api) -> tuple[Tenant, Tenant]:
     alpha, beta = _furnished(house, "alpha"), _furnished(house, "beta")
     # Only now: of what waits, a worker takes what is next.
-    return _with_queued(house, alpha), _with_queued(house, beta)
+    return _with_more_jobs(house, alpha), _with_more_jobs(house, beta)
 
 
 def _furnished(api: Api, mark: str) -> Tenant:
@@ -155,12 +169,17 @@ def _furnished(api: Api, mark: str) -> Tenant:
         "delivery_id": told[0]["id"],
         "filename": "page.js",
     }
-    return Tenant(name=owner, bearer=bearer, mark=mark, ids=ids, queued="")
+    return Tenant(name=owner, bearer=bearer, mark=mark, ids=ids, made=file)
 
 
-def _with_queued(api: Api, tenant: Tenant) -> Tenant:
-    queued = _submitted(api, tenant.bearer, tenant.mark, key=f"queued-{tenant.mark}")
-    return replace(tenant, queued=queued)
+def _with_more_jobs(api: Api, tenant: Tenant) -> Tenant:
+    queued, canceled = (
+        _submitted(api, tenant.bearer, tenant.mark, key=f"{what}-{tenant.mark}")
+        for what in ("queued", "canceled")
+    )
+    done = api.client.post(f"/v1/jobs/{canceled}/cancel", headers=dict(tenant.bearer))
+    assert done.get_json()["status"] == "canceled"
+    return replace(tenant, queued=queued, canceled=canceled)
 
 
 def _submitted(api: Api, bearer: Mapping[str, str], mark: str, key: str) -> str:
@@ -215,6 +234,30 @@ def _everything_of(api: Api, owner: Tenant) -> str:
     return json.dumps(found, indent=1)
 
 
+def _require_unknown(
+    api: Api, rule: Any, verb: str, pair: tuple[Tenant, Tenant], naming: Mapping[str, str]
+) -> None:
+    """Fail where one tenant learns from a route that a thing of the other one exists."""
+    victim, caller = pair
+    foreign = _names(rule, naming, victim.mark)
+    response = _send(api, rule, verb, caller, foreign)
+    status = response.status_code
+    body, headers = _told(response)
+    where = f"{verb} {rule.rule} -> {status}"
+    if ROWS[rule.endpoint].kind == "named":
+        other = _send(api, rule, verb, caller, _names(rule, UNKNOWN, ""))
+        assert status == other.status_code, where
+        if verb in (rule.methods or ()) and verb != "OPTIONS":
+            assert status == 404, where
+        for name, value in foreign.items():
+            body = body.replace(value, UNKNOWN[name])
+        assert (body, headers) == _told(other), where
+    assert status < 500, where
+    for trace in victim.traces:
+        assert trace not in body, where
+        assert trace not in str(headers), where
+
+
 def test_every_route_has_a_row(house: Api) -> None:
     assert {rule.endpoint for rule in _rules(house)} == ROWS.keys() == SCOPES.keys()
 
@@ -230,29 +273,13 @@ def test_every_table_that_holds_a_tenants_things_is_looked_at(house: Api) -> Non
 
 
 def test_what_is_foreign_is_unknown_and_stays_as_it_was(house: Api, pair: tuple[Tenant, Tenant]) -> None:
-    victim, caller = pair
+    victim, _ = pair
     before = _everything_of(house, victim)
 
     for rule in _rules(house):
-        for verb in VERBS:
-            foreign = _names(rule, victim.ids, victim.mark)
-            unknown = _names(rule, UNKNOWN, "")
-            response = _send(house, rule, verb, caller, foreign)
-            status = response.status_code
-            body, headers = _told(response)
-            where = f"{verb} {rule.rule} -> {status}"
-            if ROWS[rule.endpoint].kind == "named":
-                other = _send(house, rule, verb, caller, unknown)
-                assert status == other.status_code, where
-                if verb in (rule.methods or ()) and verb != "OPTIONS":
-                    assert status == 404, where
-                for name, value in foreign.items():
-                    body = body.replace(value, UNKNOWN[name])
-                assert (body, headers) == _told(other), where
-            assert status < 500, where
-            for trace in victim.traces:
-                assert trace not in body, where
-                assert trace not in str(headers), where
+        namings = victim.namings if "job_id" in rule.arguments else victim.namings[:1]
+        for verb, naming in itertools.product(VERBS, namings):
+            _require_unknown(house, rule, verb, pair, naming)
 
     assert _everything_of(house, victim) == before
 
@@ -294,12 +321,85 @@ def test_an_idempotency_key_is_its_tenants_own(house: Api, pair: tuple[Tenant, T
     victim, caller = pair
     body = {"task": "embed", "input": {"texts": ["another"]}}
 
-    response = house.client.post(
-        "/v1/jobs", json=body, headers={**caller.bearer, "Idempotency-Key": f"key-{victim.mark}"}
-    )
+    def submit(tenant: Tenant) -> tuple[int, str]:
+        headers = {**tenant.bearer, "Idempotency-Key": "the same"}
+        response = house.client.post("/v1/jobs", json=body, headers=headers)
+        return response.status_code, response.get_json()["id"]
 
-    assert response.status_code == 202
-    assert response.get_json()["id"] != victim.ids["job_id"]
+    first, second = submit(victim), submit(caller)
+
+    assert (first[0], second[0]) == (202, 202)
+    assert first[1] != second[1]
+    assert submit(caller) == (200, second[1])
+    assert submit(victim) == (200, first[1])
+
+
+def test_a_result_answers_nobody_else(
+    house: Api, pair: tuple[Tenant, Tenant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is computed already can be asked for, and so what somebody else once asked."""
+    monkeypatch.setattr("api.caching._FRESH_S", 0.0)
+    store, models = house.services.store, {"TextEncoder": {"id": "minilm", "revision": "1"}}
+    store.announce(WORKER, {"pools": [DEFAULT_POOL], "models": models})
+    body = {"task": "embed", "input": {"texts": ["a"], "space": "text"}, "cache": True, "priority": "high"}
+    victim, caller = pair
+
+    def submit(tenant: Tenant) -> TestResponse:
+        return house.client.post("/v1/jobs", json=body, headers=dict(tenant.bearer))
+
+    assert submit(victim).status_code == 202
+    [claim] = store.claim(WORKER, [DEFAULT_POOL])
+    key = result_key(claim.task, claim.input, models, catalogue()[claim.task].needs)
+    store.succeed(claim, Success(result={"mark": victim.mark}, cache_key=key))
+
+    assert submit(victim).get_json()["cached_from"] == claim.id
+    assert (submit(caller).status_code, submit(caller).get_json()["cached_from"]) == (202, None)
+
+
+def test_what_a_job_made_is_a_file_of_its_tenant_alone(house: Api, pair: tuple[Tenant, Tenant]) -> None:
+    victim, caller = pair
+
+    def statuses(asking: Tenant) -> list[int]:
+        picture = {"task": "embed", "input": {"images": [{"file": victim.made}]}}
+        return [
+            house.client.get(f"/v1/files/{victim.made}", headers=dict(asking.bearer)).status_code,
+            house.client.post("/v1/jobs", json=picture, headers=dict(asking.bearer)).status_code,
+        ]
+
+    assert statuses(victim) == [200, 202]
+    assert statuses(caller) == [404, 422]
+
+
+def test_what_one_keeps_fills_nobody_elses_quota(house: Api, pair: tuple[Tenant, Tenant]) -> None:
+    store, (one, other) = house.services.store, pair
+    kept = store.stored_bytes(one.name), store.stored_bytes(other.name)
+
+    house.client.post("/v1/files", data=png(9, 9), content_type="image/png", headers=dict(one.bearer))
+    body = {"task": "embed", "input": {"texts": ["a"]}, "priority": "high"}
+    house.client.post("/v1/jobs", json=body, headers=dict(one.bearer))
+    [claim] = store.claim(WORKER, [DEFAULT_POOL])
+    made = Artifact(name="large", file=FileId("c" * 64), media_type="image/png", bytes=1_000)
+    store.succeed(claim, Success(result={"dim": 1}, artifacts=[made]))
+
+    assert store.stored_bytes(one.name) > kept[0] + 1_000
+    assert store.stored_bytes(other.name) == kept[1]
+
+
+def test_an_end_is_told_to_its_tenants_endpoints_alone(house: Api, pair: tuple[Tenant, Tenant]) -> None:
+    for tenant in pair:
+        house.client.post(f"/v1/jobs/{tenant.queued}/cancel", headers=dict(tenant.bearer))
+
+    engine = create_engine(f"sqlite:///{house.folder / 'jobs.db'}")
+    with engine.connect() as connection:
+        told = connection.execute(
+            select(deliveries.c.job_id, deliveries.c.webhook).where(deliveries.c.webhook.is_not(None))
+        )
+        found = sorted((row.job_id, row.webhook) for row in told)
+    engine.dispose()
+
+    assert found == sorted(
+        (naming["job_id"], tenant.ids["webhook_id"]) for tenant in pair for naming in tenant.namings
+    )
 
 
 def test_a_page_token_leads_nowhere_else(house: Api, pair: tuple[Tenant, Tenant]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from api import errors, web
+from api import documents, errors, web
 from tests.unit.api.conftest import Api
 
 _STATIC = Path(web.__file__).parent / "static"
@@ -33,8 +33,9 @@ def test_a_nonce_is_used_once(api: Api) -> None:
     assert policy(api, "/")[0] != policy(api, "/")[0]
 
 
-def test_the_script_writes_text_never_markup() -> None:
-    script = (_STATIC / "page.js").read_text()
+@pytest.mark.parametrize("name", ["docs.js", "page.js"])
+def test_a_script_writes_text_never_markup(name: str) -> None:
+    script = (_STATIC / name).read_text()
 
     for way in (
         "innerHTML",
@@ -68,7 +69,28 @@ def test_the_type_of_every_problem_leads_to_its_words(api: Api) -> None:
         assert f'<tr id="{code}">' in html
 
 
-def test_the_reference_escapes_what_it_shows(api: Api) -> None:
-    html = api.client.get("/docs", headers={"Host": "localhost"}).get_data(as_text=True)
+def test_the_reference_escapes_what_it_shows(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "error_codes", lambda: [("<b>", 400, "not `<i>`, nor <u>")])
 
-    assert "label.&lt;name&gt;=&lt;text&gt;" in html
+    html = api.client.get("/docs").get_data(as_text=True)
+
+    assert "<code>&lt;b&gt;</code>" in html
+    assert "not <code>&lt;i&gt;</code>, nor &lt;u&gt;" in html
+
+
+def test_the_reader_comes_from_its_package(api: Api) -> None:
+    html = api.client.get("/docs").get_data(as_text=True)
+
+    sources = re.findall(r"<(?:script|link)[^>]*(?:src|href)=\"([^\"]+)\"", html)
+    assert {"/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"} <= set(sources)
+    for source in sources:
+        with api.client.get(source) as response:
+            assert response.status_code == 200, source
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "name", ["swagger-ui-standalone-preset.js", "..%2fplugins.py", "../__init__.py", "page.js"]
+)
+def test_nothing_else_of_the_package_is_served(api: Api, name: str) -> None:
+    assert api.client.get(f"/docs/{name}").status_code == 404

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -40,7 +40,7 @@ class Awaited:
 
         return call
 
-    def _drained(self, values: AsyncIterator[Any]) -> Iterator[Any]:
+    def _drained(self, values: AsyncGenerator[Any, None]) -> Iterator[Any]:
         async def draw() -> Any:
             return await anext(values, self)
 
@@ -48,4 +48,4 @@ class Awaited:
             while (value := self._runner.run(draw())) is not self:
                 yield value
         finally:
-            self._runner.run(values.aclose())  # type: ignore[attr-defined]  # a generator, promised as less
+            self._runner.run(values.aclose())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import threading
@@ -74,9 +75,17 @@ class FakeService(httpx.BaseTransport, httpx.AsyncBaseTransport):
     many: dict[str, dict[str, Any]] = field(default_factory=dict)
     #: How many of those end during one wait; the newest first, as no order is promised.
     pace: int = 1_000
+    #: Only each such look at some ends any.
+    every: int = 1
     #: A list longer than this is too large.
     longest: int = 1_000
     system: dict[str, Any] = field(default_factory=dict)
+    #: The most of those that were queued at a time.
+    busiest: int = 0
+    #: Looks at some, while waiting.
+    looks: int = 0
+    #: What was answered to a submit, by its key.
+    _answered: dict[str, httpx.Response] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -86,6 +95,8 @@ class FakeService(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await request.aread()
+        # Others have their turn, as over a network.
+        await asyncio.sleep(0)
         with self._lock:
             return self._answer(request)
 
@@ -96,6 +107,21 @@ class FakeService(httpx.BaseTransport, httpx.AsyncBaseTransport):
             if isinstance(answer, Exception):
                 raise answer
             return _fresh(answer) if isinstance(answer, httpx.Response) else answer(request)
+        key = request.headers.get("idempotency-key", "")
+        if key not in self._answered:
+            answer = self._routed(request)
+            if not (key and answer.is_success):
+                return answer
+            self._answered[key] = answer
+        return _fresh(self._answered[key])
+
+    def lose(self, request: httpx.Request) -> httpx.Response:
+        """Do what is asked, and break off in place of the answer: for the script."""
+        self.requests.pop()
+        self._answer(request)
+        raise httpx.ReadError("reset")
+
+    def _routed(self, request: httpx.Request) -> httpx.Response:
         routes: dict[str, Answer] = {
             "GET /v1/tasks": lambda _: httpx.Response(200, json={"tasks": CATALOGUE}),
             "GET /v1/system": lambda _: httpx.Response(200, json=self.system),
@@ -106,8 +132,8 @@ class FakeService(httpx.BaseTransport, httpx.AsyncBaseTransport):
             "POST /v1/jobs/job_1/cancel": self._cancel,
             "POST /v1/jobs/job_1/retry": self._retry,
         }
-        route = routes.get(f"{request.method} {request.url.path}")
-        return route(request) if route else problem(404, "not_found", "no such thing")
+        route = routes.get(f"{request.method} {request.url.path}", self._answer_one_of_many)
+        return route(request)
 
     def sent_to(self, path: str) -> list[httpx.Request]:
         """Return the requests of one route, in order."""
@@ -153,7 +179,9 @@ class FakeService(httpx.BaseTransport, httpx.AsyncBaseTransport):
             return problem(413, "body_too_large", "the body is too large")
         if "malformed" in json.dumps(submissions):
             return problem(400, "malformed_body", "the body holds what JSON should not")
-        return httpx.Response(207, json={"jobs": [self._accept(*item) for item in enumerate(submissions)]})
+        accepted = [self._accept(*item) for item in enumerate(submissions)]
+        self.busiest = max(self.busiest, sum(job["status"] == "queued" for job in self.many.values()))
+        return httpx.Response(207, json={"jobs": accepted})
 
     def _accept(self, place: int, submission: dict[str, Any]) -> dict[str, Any]:
         if "bad" in submission["input"]:
@@ -169,9 +197,18 @@ class FakeService(httpx.BaseTransport, httpx.AsyncBaseTransport):
         jobs = [self.many.get(job_id) for job_id in body["ids"]]
         going = [job for job in jobs if job is not None and job["status"] == "queued"]
         if "wait_s" in body:
-            for job in going[::-1][: self.pace]:
+            self.looks += 1
+            for job in going[::-1][: self.pace if self.looks % self.every == 0 else 0]:
                 job |= {"status": "succeeded", "version": 2}
         return httpx.Response(200, json={"jobs": jobs})
+
+    def _answer_one_of_many(self, request: httpx.Request) -> httpx.Response:
+        job_id, _, verb = request.url.path.removeprefix("/v1/jobs/").partition("/")
+        if job_id not in self.many or verb not in ("", "cancel"):
+            return problem(404, "not_found", "no such thing")
+        if verb == "cancel":
+            self.many[job_id] |= {"status": "canceled", "version": 9}
+        return httpx.Response(200, json=self.many[job_id])
 
     def _poll(self, request: httpx.Request) -> httpx.Response:
         if self.changes and "wait" in request.url.params:

@@ -165,6 +165,15 @@ def test_the_parts_of_a_list_have_keys_of_their_own(client: Client, service: Fak
     assert len({request.headers["idempotency-key"] for request in service.requests}) == 3
 
 
+def test_a_list_whose_answer_was_lost_makes_its_jobs_once(client: Client, service: FakeService) -> None:
+    service.script = [service.lose, service.lose]
+
+    jobs = client.submit_many([Submission("match", {"texts": [text]}) for text in "abc"])
+
+    assert [job.id for job in jobs if isinstance(job, Job)] == list(service.many)
+    assert len(service.many) == 3
+
+
 def test_a_list_that_broke_off_tells_of_the_jobs_that_are_stored(service: FakeService) -> None:
     stored = {"jobs": [{"status": 202, "job": {**service.job, "id": f"many_{n}"}} for n in range(1_000)]}
     service.script = [httpx.Response(207, json=stored), *[httpx.ReadError("reset")] * 100_000]

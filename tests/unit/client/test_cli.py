@@ -6,38 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from typer.testing import CliRunner, Result
 
-import client.options
-from client import Client
-from client.cli import app
 from client.errors import StackFailed
+from tests.unit.client.conftest import Run
 from tests.unit.client.fake_service import FakeService, problem
 
-Run = Callable[..., Result]
-
 RESULT = {"scores": [[0.9, 0.1]], "best_texts": [0], "best_images": [0, 0]}
-
-
-@pytest.fixture
-def run(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return what runs the command against the service in memory."""
-
-    def connect(url: str, *, api_key: str | None = None) -> Client:
-        return Client(url, api_key=api_key, transport=service)
-
-    monkeypatch.setattr(client.options, "Client", connect)
-    monkeypatch.delenv("ICONOTEXT_URL", raising=False)
-
-    def invoke(*words: str, given: str | None = None) -> Result:
-        return CliRunner().invoke(app, list(words), env={"COLUMNS": "200"}, input=given)
-
-    return invoke
 
 
 @pytest.fixture
@@ -265,6 +244,68 @@ def test_a_job_that_failed_is_status_one_with_its_reason(run: Run, service: Fake
     assert "the model fails on item 0 (model_failed)" in done.stdout
 
 
+def test_several_jobs_are_waited_for_and_shown(run: Run, jobs: dict[str, Any]) -> None:
+    done = run("wait", *jobs)
+
+    assert done.exit_code == 0
+    assert all(f"{job_id} succeeded" in done.stdout for job_id in jobs)
+
+
+def test_one_of_several_that_failed_is_status_one(run: Run, jobs: dict[str, Any]) -> None:
+    jobs["many_0"] |= {"status": "failed"}
+
+    done = run("wait", *jobs, "--json")
+
+    assert done.exit_code == 1
+    assert [job["status"] for job in json.loads(done.stdout)] == ["failed", "succeeded"]
+
+
+def test_what_quiet_prints_can_be_waited_for(run: Run, photos: Path) -> None:
+    told = run("submit", "classify", "--image", str(photos), "--quiet")
+
+    done = run("wait", *told.stdout.split(), "--quiet")
+
+    assert len(told.stdout.split()) == 3
+    assert (done.exit_code, done.stdout) == (0, "")
+
+
+def test_several_jobs_are_saved_apart(run: Run, jobs: dict[str, Any], tmp_path: Path) -> None:
+    done = run("wait", *jobs, "--out", str(tmp_path / "out"))
+
+    assert done.exit_code == 0
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json")) == [
+        "out/many_0/many_0.json",
+        "out/many_1/many_1.json",
+    ]
+
+
+def test_several_jobs_are_shown_as_they_stand(run: Run, jobs: dict[str, Any]) -> None:
+    done = run("get", *jobs, "--json")
+    assert [job["status"] for job in json.loads(done.stdout)] == ["queued", "queued"]
+
+
+def test_several_jobs_are_canceled(run: Run, jobs: dict[str, Any]) -> None:
+    done = run("cancel", *jobs)
+
+    assert done.exit_code == 0
+    assert {job["status"] for job in jobs.values()} == {"canceled"}
+
+
+def test_several_of_which_one_is_not_there_are_status_two(run: Run, jobs: dict[str, Any]) -> None:
+    done = run("wait", *jobs, "job_9")
+    assert done.exit_code == 2
+    assert "there is no job 'job_9'" in done.stderr
+
+
+def test_several_that_take_too_long_are_status_four(
+    run: Run, service: FakeService, jobs: dict[str, Any]
+) -> None:
+    service.pace = 0
+    done = run("wait", *jobs, "--timeout", "0.01")
+    assert done.exit_code == 4
+    assert "and 1 more have not ended" in done.stderr
+
+
 def test_looking_at_a_failed_job_is_no_failure(run: Run, service: FakeService) -> None:
     service.job |= {"status": "failed", "version": 3}
     assert run("get", "job_1").exit_code == 0
@@ -334,6 +375,14 @@ def test_cancel_shows_how_the_job_stands(run: Run) -> None:
     done = run("cancel", "job_1")
     assert done.exit_code == 0
     assert "canceled" in done.stdout
+
+
+def test_deleted_jobs_are_said(run: Run, service: FakeService) -> None:
+    service.script = [httpx.Response(204)] * 6
+
+    assert run("delete", "job_1", "job_2").stdout == "deleted job_1\ndeleted job_2\n"
+    assert json.loads(run("delete", "job_1", "job_2", "--json").stdout) == {"deleted": ["job_1", "job_2"]}
+    assert run("delete", "job_1", "job_2", "--quiet").stdout == ""
 
 
 def test_list_finds_jobs_by_their_error(run: Run, service: FakeService) -> None:

@@ -30,6 +30,13 @@ _STYLE = {"name": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "image": {"
         ("classify", ["a.jpg"], ["x"], {"image": Path("a.jpg"), "text": "x"}),
         ("answer", [b"jpg"], ["why?"], {"image": b"jpg", "question": "why?"}),
         ("classify", ["ab" * 32], [], {"image": File(id="ab" * 32)}),
+        ("classify", ["https://a.example/b.jpg"], [], {"image": {"url": "https://a.example/b.jpg"}}),
+        (
+            "match",
+            ["http://a.example/", "b.jpg"],
+            [],
+            {"images": [{"url": "http://a.example/"}, Path("b.jpg")]},
+        ),
         ("match", [], [], {}),
     ],
 )

@@ -56,6 +56,15 @@ def test_a_key_is_revoked_by_its_id_or_by_itself(run: Run, *, whole: bool) -> No
     assert json.loads(run("keys", "list", "--json").stdout)[0]["state"] == "revoked"
 
 
+def test_quiet_prints_ids_or_nothing(run: Run) -> None:
+    token = run("keys", "create", "ci", "--quiet").stdout.strip()
+
+    assert run("tenants", "set", "acme", "--queued-jobs", "5", "--quiet").stdout == ""
+    assert run("tenants", "list", "--quiet").stdout == "acme\n"
+    assert run("keys", "list", "--quiet").stdout == f"{token[3:19]}\n"
+    assert run("keys", "revoke", token, "--quiet").stdout == ""
+
+
 def test_keys_are_listed_of_one_tenant(run: Run) -> None:
     run("keys", "create", "one", "--tenant", "acme")
     run("keys", "create", "two", "--tenant", "other")

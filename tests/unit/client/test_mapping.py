@@ -65,9 +65,31 @@ def test_inputs_are_taken_only_as_jobs_end(client: Client) -> None:
     done = client.map("answer", inputs(), in_flight=8)
     for _ in range(20):
         next(done)
-    done.close()  # type: ignore[attr-defined]  # a generator, promised as an iterator
+    done.close()
 
     assert len(taken) <= 20 + 2 * 8
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("in_flight", [1, 3, 16])
+def test_no_more_jobs_are_under_way_than_allowed(
+    client: Client, service: FakeService, in_flight: int, *, ordered: bool
+) -> None:
+    service.pace, service.every = 2, 3
+
+    done = list(client.map("answer", map(str, range(60)), in_flight=in_flight, ordered=ordered))
+
+    assert len(done) == 60
+    assert service.busiest <= in_flight
+
+
+def test_each_input_is_one_job_though_answers_are_lost(client: Client, service: FakeService) -> None:
+    client.tasks()
+    service.script = [service.lose, service.lose]
+
+    done = list(client.map("answer", map(str, range(20)), in_flight=4))
+
+    assert len({job.id for _, job in done if isinstance(job, Job)}) == len(service.many) == 20
 
 
 def test_what_is_refused_is_said_and_the_rest_goes_on(client: Client) -> None:

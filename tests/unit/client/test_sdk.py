@@ -205,6 +205,15 @@ def test_a_large_file_is_stored_first_and_read_in_pieces(
     assert submit.url.path == "/v1/jobs"
 
 
+def test_an_upload_that_broke_off_is_sent_again(client: Client, service: FakeService, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"png")
+    service.script = [httpx.ReadError("reset"), httpx.Response(200, json={"id": "ab" * 32})]
+
+    assert client.upload(photo).id == "ab" * 32
+    assert [request.content for request in service.requests] == [b"png", b"png"]
+
+
 def test_health_counts_the_ready_workers(client: Client, service: FakeService) -> None:
     service.script = [httpx.Response(200, json={"status": "ok", "checks": {"database": "ok", "workers": 2}})]
     assert client.health().ready_workers == 2

@@ -178,5 +178,5 @@ def test_leaving_early_hangs_up(client: Client, server: Server) -> None:
     server.replies = [Reply([HEAD, told(1), told(2)], is_ended=False)]
     stream = client.stream("job_1")
     next(stream)
-    stream.close()  # type: ignore[attr-defined]  # a generator, promised as an iterator
+    stream.close()
     # The server waits for its connections: its end says that this one is closed.

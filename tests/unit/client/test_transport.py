@@ -16,7 +16,7 @@ import pytest
 
 from client.driving import AsyncDriver, Driver
 from client.errors import ServiceUnreachable
-from client.flows import Flow
+from client.flows import Flow, Pause
 from client.transport import LIMITS, Transport
 
 
@@ -174,6 +174,27 @@ def test_a_submit_whose_answer_was_lost_comes_again_with_its_key(transport: Wire
     assert transport.submit("/v1/jobs", (b"{}", "application/json")).content == b"{}"
     assert len(server.keys) == 3
     assert len(set(server.keys)) == 1
+
+
+@pytest.mark.parametrize("once", [True, False], ids=["submit", "read"])
+def test_those_who_lose_their_service_together_do_not_come_back_together(
+    monkeypatch: pytest.MonkeyPatch, *, once: bool
+) -> None:
+    monkeypatch.setattr("client.transport._PAUSES_S", (0.2, 0.8))
+
+    def pause() -> float:
+        transport = Transport("http://service", timeout=1.0, api_key=None)
+        transport.was_reached = True
+        request = transport.request("GET", "/", once=once)
+        next(request)
+        step = request.throw(httpx.ConnectError("refused"))
+        assert isinstance(step, Pause)
+        return step.seconds
+
+    pauses = [pause() for _ in range(50)]
+
+    assert len(set(pauses)) > 40
+    assert all(0.1 <= seconds <= 0.3 for seconds in pauses)
 
 
 def test_callers_do_not_share_a_connection_at_a_time(transport: Wire, server: Server) -> None:

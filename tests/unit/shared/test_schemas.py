@@ -75,6 +75,12 @@ def test_an_unknown_field_is_refused(schema: TaskSchema) -> None:
         schema.input.model_validate({**schema.example, "colour": "red"})
 
 
+@pytest.mark.parametrize("name", ["model", "model_id", "checkpoint", "revision", "weights", "backend"])
+def test_no_caller_names_a_model(schema: TaskSchema, name: str) -> None:
+    with pytest.raises(ValidationError, match="extra_forbidden"):
+        schema.input.model_validate({**schema.example, name: "gpt2"})
+
+
 def test_an_input_stored_as_json_reads_back_equal(schema: TaskSchema) -> None:
     given = schema.input.model_validate(dict(schema.example))
 

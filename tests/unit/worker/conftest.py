@@ -1,8 +1,9 @@
-"""A worker's kernel in this process: a real store, real blobs, the fake profile, no decode child."""
+"""A worker's kernel in this process: a real store, real blobs, the fake profile, a child once it decodes."""
 
 from __future__ import annotations
 
 import shutil
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,17 +17,20 @@ import pytest
 
 from shared.blobs import BlobStore
 from shared.database import Database
+from shared.errors import UrlRefused
 from shared.jobs import Claim, Job, NewJob, WorkerId, new_job_id
 from shared.schemas.base import TaskInput, TaskResult, TaskSchema
 from shared.settings import Limits
 from shared.store import JobStore
 from worker.engine import BatchLimits, Engine
+from worker.fetch import Fetcher
 from worker.heartbeat import Heartbeat
 from worker.media import Decoder
 from worker.media.films import Films
 from worker.models.registry import load_profile
 from worker.pipeline import Pipeline, Work
 from worker.runner import Runner
+from worker.targets import Targets
 
 LEASE = timedelta(seconds=30)
 
@@ -49,6 +53,17 @@ def echo_with(act: Callable[[Work, EchoInput], Any]) -> Pipeline[Any, Any, Any, 
         convert=lambda _work, _task, value: value,
         fuse=lambda _work, _task, value: value,
         output=lambda _work, task, _value: EchoResult(word=task.word),
+    )
+
+
+def local_fetcher() -> Fetcher:
+    """Return what fetches from this machine too, each within 20 s."""
+    return Fetcher(
+        Targets(private=True, refusal=UrlRefused),
+        ssl.create_default_context(),
+        Limits(),
+        image_time=timedelta(seconds=20),
+        film_time=timedelta(seconds=20),
     )
 
 
@@ -116,6 +131,7 @@ def kernel(database: Database, tmp_path: Path) -> Iterator[Kernel]:
         announce=lambda: None,
     )
     heartbeat.start()
+    decoder = Decoder(children=1, memory_bytes=2**30, seconds=10, limits=Limits())
     pipelines = {"echo": echo_with(lambda _work, _task: None)}
     schemas: Mapping[str, TaskSchema] = {"echo": SCHEMA}
     with ThreadPoolExecutor(2) as readers:
@@ -126,7 +142,7 @@ def kernel(database: Database, tmp_path: Path) -> Iterator[Kernel]:
             store=store,
             blobs=blobs,
             engine=engine,
-            decoder=Decoder(children=1, memory_bytes=2**30, seconds=10, limits=Limits()),
+            decoder=decoder,
             films=Films(children=1, memory_bytes=2**31, cpu_seconds=60, silence_s=20, limits=Limits()),
             heartbeat=heartbeat,
             readers=readers,
@@ -135,10 +151,12 @@ def kernel(database: Database, tmp_path: Path) -> Iterator[Kernel]:
             profile="fake",
             identities={},
             inline_result_bytes=100,
+            fetcher=local_fetcher(),
         )
         yield Kernel(store, blobs, engine, heartbeat, runner, pipelines, silent)
         heartbeat.close()
         engine.close()
+        decoder.close()
 
 
 @pytest.fixture

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
-from shared.errors import WebhookRefused
-from worker.targets import Targets, resolve
+from shared.errors import UrlRefused, WebhookRefused
+from worker.targets import Resolver, Targets, resolve
 
 WORLD = "93.184.215.14"
 WORLD_6 = "2606:2800:21f:cb07:6820:80da:af6b:8b2c"
@@ -108,3 +112,58 @@ def test_a_name_is_resolved_to_all_its_addresses_once(monkeypatch: pytest.Monkey
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers)
 
     assert resolve("hooks.example", 1) == [WORLD, WORLD_6]
+
+
+@pytest.mark.parametrize("host", ["hooks.example", "127.0.0.1", "localhost"])
+def test_what_is_refused_is_refused_by_the_name_that_was_chosen(host: str) -> None:
+    guard = Targets(private=False, resolver=lambda _host, _port: ["10.0.0.1"], refusal=UrlRefused)
+
+    with pytest.raises(UrlRefused):
+        guard.find(f"http://{host}/")
+
+
+@pytest.fixture
+def ending() -> Iterator[threading.Event]:
+    """Return what a resolver that never answers waits for: the test's end."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_a_name_that_nobody_answers_for_is_given_up_in_time(ending: threading.Event) -> None:
+    def silence(_host: str, _port: int) -> list[str]:
+        ending.wait()
+        return []
+
+    began = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"no answer within 0\.1 s"):
+        Resolver(timedelta(seconds=0.1), silence)("hooks.example", 80)
+
+    assert time.monotonic() - began < 5
+
+
+def test_names_that_nobody_answers_for_do_not_pile_up(ending: threading.Event) -> None:
+    asked = threading.Semaphore(0)
+
+    def silence(_host: str, _port: int) -> list[str]:
+        asked.release()
+        ending.wait()
+        return []
+
+    resolver = Resolver(timedelta(milliseconds=1), silence)
+    for _ in range(200):
+        with pytest.raises(TimeoutError):
+            resolver("hooks.example", 80)
+
+    assert sum(asked.acquire(blocking=False) for _ in range(200)) == 64
+
+
+def test_a_resolver_tells_what_it_was_told() -> None:
+    def none(host: str, _port: int) -> list[str]:
+        raise socket.gaierror(-2, f"{host} is not known")
+
+    resolver = Resolver(timedelta(seconds=20), lambda _host, _port: [WORLD])
+
+    assert {tuple(resolver("hooks.example", 80)) for _ in range(100)} == {(WORLD,)}
+    with pytest.raises(socket.gaierror, match=r"hooks\.example is not known"):
+        Resolver(timedelta(seconds=20), none)("hooks.example", 80)
