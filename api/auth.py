@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 import structlog
@@ -57,6 +58,15 @@ def caller() -> Caller:
     if found is None:
         raise Unauthorized(f"this needs a key: {_HOW}")
     return found
+
+
+def recheck() -> Callable[[], object]:
+    """Return what raises `Unauthorized` once the key of the present request is good no longer.
+
+    For whoever waits: what comes after a revocation is no longer theirs.
+    """
+    check: Callable[[], object] = g.recheck
+    return check
 
 
 def require_safe_bind(settings: ApiSettings) -> None:
@@ -189,7 +199,7 @@ def _recognise(doorkeeper: Doorkeeper) -> None:
         # The caller's word alone; but of a key that was stolen and revoked, a trail is all there will be.
         structlog.contextvars.bind_contextvars(**_claim(sent))
         raise
-    g.caller = found
+    g.caller, g.recheck = found, partial(doorkeeper.recognise, sent)
     structlog.contextvars.bind_contextvars(tenant=found.tenant, **({"key": found.key} if found.key else {}))
     if needed not in found.scopes:
         has = ", ".join(sorted(found.scopes)) or "none"

@@ -12,7 +12,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 
 from api import snapshots
-from api.auth import tenant
+from api.auth import recheck, tenant
 from api.bodies import BatchBody, read_batch, read_json
 from api.connections import line_of
 from api.documents import answer
@@ -91,6 +91,7 @@ def _current(wanted: Wanted, owner: TenantId, house: Services) -> dict[JobId, Jo
     if not pending or not timeout:
         return found
     house.watcher.wait_for_all(pending, timeout, owner=owner, line=line_of(request))
+    recheck()()
     ended = {job_id: job for job_id, job in found.items() if job.state.is_terminal}
     return ended | house.store.many(pending, owner)
 

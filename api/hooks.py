@@ -13,6 +13,7 @@ from shared.jobs import JobState, Json, Webhook
 from shared.schemas.base import Frozen
 
 _POINTER = "/webhook/url"
+_OFF = "webhooks are off here; whoever runs the service turns them on with ICONOTEXT_WEBHOOKS=true"
 
 Event = Literal["job.succeeded", "job.failed", "job.canceled", "job.expired"]
 _EVERY_END: list[Event] = ["job.succeeded", "job.failed", "job.canceled", "job.expired"]
@@ -62,6 +63,16 @@ class WebhookChange(Form):
     enabled: bool | None = Field(default=None, description="True brings one back that was turned off.")
 
 
+def require_on(settings: ApiSettings) -> None:
+    """Return when messages are sent at all.
+
+    Raises:
+        WebhookRefused: webhooks are off.
+    """
+    if not settings.webhooks:
+        raise WebhookRefused(_OFF, pointer="")
+
+
 def require_callable(url: str, settings: ApiSettings) -> None:
     """Return when an endpoint may have this URL.
 
@@ -78,8 +89,7 @@ def refused(hook: Hook | None, settings: ApiSettings) -> list[Problem]:
     if hook is None:
         return []
     if not settings.webhooks:
-        message = "webhooks are off here; whoever runs the service turns them on with ICONOTEXT_WEBHOOKS=true"
-        return [Problem("/webhook", message, WebhookRefused.code)]
+        return [Problem("/webhook", _OFF, WebhookRefused.code)]
     try:
         endpoint_of(hook.url, private=settings.webhook_private, ports=settings.url_ports)
     except ValueError as error:

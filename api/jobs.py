@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from api import snapshots
-from api.auth import tenant
+from api.auth import recheck, tenant
 from api.bodies import read_submit
 from api.connections import line_of
 from api.documents import answer, downloads
@@ -181,7 +181,7 @@ class ListQuery(_Query):
             [
                 "malformed_body", "body_too_large", "file_too_large", "unsupported_media_type",
                 "invalid_request", "idempotency_key_reused", "unknown_task", "unknown_head",
-                "not_offered", "webhook_refused", "file_not_found", "image_not_recognized",
+                "not_offered", "webhook_refused", "url_refused", "file_not_found", "image_not_recognized",
                 "image_format_forbidden", "image_too_large", "video_not_recognized",
                 "video_format_forbidden", "storage_quota_exceeded", "too_many_jobs", "overloaded",
                 "store_unavailable", "blobs_unavailable", "database_full", "blobs_full",
@@ -334,6 +334,7 @@ def _current(job_id: JobId, wait_s: float) -> Job:
         owner=job.tenant,
         line=line_of(request),
     )
+    recheck()()
     if news is not None and news.state is not JobState.QUEUED:
         return news
     return house.store.get(tenant(), job_id, with_position=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from socket import socket
 
@@ -13,11 +13,11 @@ from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
 from api import snapshots
-from api.auth import tenant
+from api.auth import recheck, tenant
 from api.connections import line_of
 from api.errors import answered
 from api.services import Services, services
-from shared.errors import BlobsUnavailable, NotFound, Overloaded, StoreUnavailable
+from shared.errors import BlobsUnavailable, NotFound, Overloaded, StoreUnavailable, Unauthorized
 from shared.jobs import Job, JobId, JobState, TenantId
 
 routes = APIBlueprint(
@@ -69,7 +69,8 @@ def get_job_events(path: EventsPath) -> Response:
     # HEAD is answered without a stream.
     stream: Iterator[bytes] = iter(())
     if request.method == "GET":
-        stream = _seated(_told(house, owner, job, line_of(request), is_known=is_known), house, owner)
+        told = _told(house, owner, job, line_of(request), recheck(), is_known=is_known)
+        stream = _seated(told, house, owner)
     response = Response(stream, content_type="text/event-stream; charset=utf-8")
     response.headers["Cache-Control"] = "no-cache"
     # A proxy that collects answers would tell everything at the end.
@@ -105,9 +106,15 @@ def _seated(events: Iterator[bytes], house: Services, owner: TenantId) -> Iterat
 
 
 def _told(
-    house: Services, owner: TenantId, job: Job, line: socket | None, *, is_known: bool
+    house: Services,
+    owner: TenantId,
+    job: Job,
+    line: socket | None,
+    check: Callable[[], object],
+    *,
+    is_known: bool,
 ) -> Iterator[bytes]:
-    """Yield a job whenever it changed, until it has ended or nobody listens."""
+    """Yield a job whenever it changed, until it has ended, nobody listens, or the key is good no longer."""
     yield b"retry: %d\n\n" % _RECONNECT_MS
     try:
         if not is_known:
@@ -115,6 +122,7 @@ def _told(
         while not job.state.is_terminal and not house.watcher.is_over(line):
             told_at = time.monotonic()
             news = house.watcher.news(job.id, house.settings.api_heartbeat, known=job.version, line=line)
+            check()
             if news is None:
                 yield b": heartbeat\n\n"
             else:
@@ -122,7 +130,7 @@ def _told(
                 yield _event(job, house)
     except NotFound:
         yield b"event: gone\ndata: {}\n\n"
-    except (StoreUnavailable, BlobsUnavailable):
+    except (StoreUnavailable, BlobsUnavailable, Unauthorized):
         # The client comes back, and is told why then.
         return
 

@@ -16,7 +16,7 @@ from api.bodies import read_json
 from api.deliveries import delivery_json
 from api.documents import answer
 from api.errors import answered, refusal
-from api.hooks import Form, NewWebhook, WebhookChange, require_callable
+from api.hooks import Form, NewWebhook, WebhookChange, require_callable, require_on
 from api.limits import DEFAULT_PAGE, LARGEST_PAGE
 from api.services import Services, services
 from api.snapshots import rfc3339
@@ -173,12 +173,14 @@ def rotate_webhook_secret(path: WebhookPath) -> Response:
     operation_id="test_webhook",
     responses={
         202: answer("The message, which is sent within seconds.", "Delivery"),
-        **answered(["invalid_request", *_STORE]),
+        **answered(["invalid_request", "webhook_refused", *_STORE]),
     },
 )
 def test_webhook(path: WebhookPath) -> Response:
     """Send a webhook a message of the type `webhook.test`, which tells of no job."""
-    booked = services().store.test_webhook(tenant(), WebhookId(path.webhook_id))
+    house = services()
+    require_on(house.settings)
+    booked = house.store.test_webhook(tenant(), WebhookId(path.webhook_id))
     return _accepted(delivery_json(booked))
 
 
@@ -208,13 +210,15 @@ def list_webhook_deliveries(path: WebhookPath, query: PageQuery) -> Response:
     operation_id="redeliver",
     responses={
         202: answer("The message, to be sent once more: the same id, the same body.", "Delivery"),
-        **answered(["invalid_request", *_STORE]),
+        **answered(["invalid_request", "webhook_refused", *_STORE]),
     },
 )
 def redeliver(path: DeliveryPath) -> Response:
     """Send a message again that was delivered or given up."""
+    house = services()
+    require_on(house.settings)
     webhook, message = WebhookId(path.webhook_id), MessageId(path.delivery_id)
-    return _accepted(delivery_json(services().store.redeliver(tenant(), webhook, message)))
+    return _accepted(delivery_json(house.store.redeliver(tenant(), webhook, message)))
 
 
 def _read(kind: type[AnyForm], house: Services) -> AnyForm:

@@ -60,7 +60,7 @@ class Parts:
 
 def is_url(word: str) -> bool:
     """Return whether a word names something on the net, and no path."""
-    return word.startswith(("https://", "http://"))
+    return word.lower().startswith(("https://", "http://"))
 
 
 def named(picture: Picture) -> Named:

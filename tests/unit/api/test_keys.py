@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +13,7 @@ from werkzeug.test import TestResponse
 from api.auth import Doorkeeper
 from api.scopes import SCOPES, require_complete
 from shared.errors import StoreUnavailable, Unauthorized
-from shared.jobs import TenantId
+from shared.jobs import Success, TenantId
 from shared.keys import Key, KeyId, NewKey, Scope, hash_of, new_key
 from shared.store import JobStore
 from tests.unit.api.conftest import Api
@@ -155,6 +157,60 @@ def test_a_revoked_key_is_refused_within_a_second() -> None:
 
     with pytest.raises(Unauthorized):
         doorkeeper.recognise(f"Bearer {made.token}")
+
+
+def _submitted(api: Api, bearer: dict[str, str]) -> str:
+    return str(api.client.post("/v1/jobs", json=EMBED, headers=bearer).get_json()["id"])
+
+
+def _revoke(api: Api, made: NewKey) -> None:
+    """Revoke a key, and return once it is refused."""
+    api.services.store.revoke_key(made.id)
+    deadline = time.monotonic() + 1
+    while _get(api, "/v1/tasks", f"Bearer {made.token}").status_code != 401:
+        assert time.monotonic() < deadline
+
+
+def test_a_stream_tells_nothing_more_once_its_key_is_revoked(keyed: Api) -> None:
+    made = _key(keyed)
+    bearer = {"Authorization": f"Bearer {made.token}"}
+    job = _submitted(keyed, bearer)
+
+    with keyed.client.get(f"/v1/jobs/{job}/events", headers=bearer, buffered=False) as response:
+        told = iter(response.response)
+        assert "retry" in str(next(told))
+        assert "queued" in str(next(told))
+        _revoke(keyed, made)
+        keyed.services.store.succeed(keyed.claim(), Success(result={"dim": 3}))
+
+        assert list(told) == []
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_long_poll_is_not_answered_once_its_key_is_revoked(keyed: Api, *, many: bool) -> None:
+    made = _key(keyed)
+    bearer = {"Authorization": f"Bearer {made.token}"}
+    job = _submitted(keyed, bearer)
+    answers: list[TestResponse] = []
+
+    def poll() -> None:
+        client = keyed.app.test_client()
+        if many:
+            asked = {"ids": [job], "wait_s": 30}
+            answers.append(client.post("/v1/jobs:get", json=asked, headers=bearer))
+        else:
+            answers.append(client.get(f"/v1/jobs/{job}?wait=30", headers=bearer))
+
+    waiting = threading.Thread(target=poll)
+    waiting.start()
+    deadline = time.monotonic() + 10
+    while not keyed.services.watcher._seats.taken():
+        assert time.monotonic() < deadline
+    _revoke(keyed, made)
+    keyed.services.store.succeed(keyed.claim(), Success(result={"dim": 3}))
+    waiting.join(timeout=20)
+
+    refused(answers[0], 401, "unauthorized")
 
 
 def test_nobody_is_believed_while_nobody_can_be_asked(keyed: Api, monkeypatch: pytest.MonkeyPatch) -> None:

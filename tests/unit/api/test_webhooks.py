@@ -140,6 +140,16 @@ def test_a_url_that_nobody_may_be_told_at_is_refused(
     assert [one["url"] for one in told.client.get("/v1/webhooks").get_json()["webhooks"]] == [URL]
 
 
+def test_where_webhooks_were_turned_off_nothing_is_promised_to_an_endpoint(api: Api) -> None:
+    endpoint = api.services.store.add_webhook(LOCAL, URL, EVERY_END, "")
+    message = "msg_" + "0" * 32
+
+    for steps in ("test", f"deliveries/{message}/redeliver"):
+        problem = refused(api.client.post(f"/v1/webhooks/{endpoint.id}/{steps}"), 422, "webhook_refused")
+        assert "ICONOTEXT_WEBHOOKS=true" in problem["detail"]
+    assert due(api) == []
+
+
 def test_where_webhooks_are_off_none_is_made_and_the_setting_is_named(api: Api) -> None:
     problem = refused(create(api), 422, "webhook_refused", "")
 

@@ -33,9 +33,9 @@ _STYLE = {"name": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "image": {"
         ("classify", ["https://a.example/b.jpg"], [], {"image": {"url": "https://a.example/b.jpg"}}),
         (
             "match",
-            ["http://a.example/", "b.jpg"],
+            ["HTTP://a.example/", "b.jpg"],
             [],
-            {"images": [{"url": "http://a.example/"}, Path("b.jpg")]},
+            {"images": [{"url": "HTTP://a.example/"}, Path("b.jpg")]},
         ),
         ("match", [], [], {}),
     ],
