@@ -40,6 +40,8 @@ class PacedSocket(socket):
     """A caller's connection: what has come of the next head, and how long its body may take."""
 
     _ahead = b""
+    #: What was collected is part of a head, the rest of which a thread waits for.
+    _is_long = False
     _began: float | None = None
     _got = 0
     _pace: ApiSettings
@@ -71,6 +73,7 @@ class PacedSocket(socket):
                 if not self._ahead:
                     self._began, self._got = time.monotonic(), 0
                 self._ahead += came
+        self._is_long = _END_OF_HEAD not in self._ahead
         return self._has_enough()
 
     def _has_enough(self) -> bool:
@@ -106,7 +109,9 @@ class PacedSocket(socket):
         now = time.monotonic()
         if self._began is None:
             self._began, self._got = now, 0
-        allowed_s = self._pace.api_head_timeout.total_seconds() + self._got / self._pace.api_body_rate
+        # Bytes buy time for a body; a head of many long lines has as much as any other.
+        bought_s = 0.0 if self._is_long else self._got / self._pace.api_body_rate
+        allowed_s = self._pace.api_head_timeout.total_seconds() + bought_s
         left_s = min(self._began + allowed_s - now, self._pace.api_stall_timeout.total_seconds())
         if left_s <= 0:
             raise TooSlow(errno.ECONNRESET, "the request comes too slowly")

@@ -115,6 +115,23 @@ def test_a_body_that_trickles_is_refused(few: Up) -> None:
     assert json.loads(body)["code"] == "request_timeout"
 
 
+def test_a_head_of_many_lines_buys_no_time_by_its_bytes(few: Up) -> None:
+    with _connect(few) as line:
+        line.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n")
+        began = time.monotonic()
+
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            # 40 kB/s, forty times what a body must come at, and within gunicorn's own limits.
+            for number in range(95):
+                line.sendall(b"X-%d: %b\r\n" % (number, b"a" * 8_000))
+                assert time.monotonic() - began < 15, "it holds a thread for as long as it likes"
+                time.sleep(0.2)
+        held_s = time.monotonic() - began
+
+    assert held_s < 6
+    assert httpx.get(f"{few.url}/livez").status_code == 200
+
+
 def test_a_body_in_pieces_is_taken_as_long_as_it_comes(few: Up) -> None:
     body = json.dumps(SUBMIT | {"labels": {"padding": "x" * 200}}).encode()
     with _connect(few) as line:
