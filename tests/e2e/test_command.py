@@ -65,9 +65,18 @@ def piped(up: Up, line: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def begin(up: Up, *words: str, **streams: Any) -> subprocess.Popen[bytes]:
+def begin(
+    up: Up, *words: str, prepare: Callable[[], object] = lambda: None, **streams: Any
+) -> subprocess.Popen[bytes]:
     argv = [sys.executable, "-m", "client", "--url", up.url, *words]
-    return subprocess.Popen(argv, env=up.env, **streams)
+
+    def prepared() -> None:
+        # Whoever runs the tests in the background may ignore it, and all that they start with them.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        prepare()
+
+    # What runs between fork and exec takes no lock that another thread may hold.
+    return subprocess.Popen(argv, env=up.env, preexec_fn=prepared, **streams)  # noqa: PLW1509
 
 
 def test_a_folder_is_a_job_for_each_picture(up: Up, folder: Path) -> None:
@@ -218,7 +227,10 @@ def test_an_interrupt_is_status_130_and_the_job_goes_on(idle: Up, waiting: str) 
         assert watching.stdout is not None
         assert watching.stdout.readline().split()[0].decode() == waiting
         watching.send_signal(signal.SIGINT)
-        _, said = watching.communicate(timeout=30)
+        try:
+            _, said = watching.communicate(timeout=30)
+        finally:
+            watching.kill()
 
     assert (watching.returncode, said) == (130, b"")
     with idle.client() as client:
@@ -265,7 +277,7 @@ def on_terminal(request: pytest.FixtureRequest) -> Callable[..., Terminal]:
     def start(up: Up, *words: str) -> Terminal:
         def begun(theirs: int) -> subprocess.Popen[bytes]:
             # The terminal is the command's own, so that its keys reach it as signals.
-            process = begin(up, *words, preexec_fn=lambda: os.login_tty(theirs))
+            process = begin(up, *words, prepare=lambda: os.login_tty(theirs))
             request.addfinalizer(lambda: process.poll() is None and process.kill())
             return process
 

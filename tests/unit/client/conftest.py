@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 from typer.testing import CliRunner, Result
 
 from client import AsyncClient, Client
@@ -65,6 +66,14 @@ def run(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> Run:
         return CliRunner().invoke(app, list(words), env={"COLUMNS": "200", **env}, input=given)
 
     return invoke
+
+
+@pytest.fixture(autouse=True)
+def _logs_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command sets up its process's logs, away from stdout; this process is every other test's too."""
+    monkeypatch.setattr("shared.telemetry.configure", lambda *words: None)
+    with capture_logs():
+        yield
 
 
 @pytest.fixture(autouse=True)
