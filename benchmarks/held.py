@@ -72,9 +72,16 @@ class Holder:
 
     def told_at(self) -> dict[str, float]:
         """Return when each job that ended was told of, by this machine's clock."""
-        self._pipe.send("told")
-        told: dict[str, float] = self._pipe.recv()
-        return told
+        return self._ask()[0]
+
+    def turned_away(self) -> int:
+        """Return how many streams were told to come back later, which they did."""
+        return self._ask()[1]
+
+    def _ask(self) -> tuple[dict[str, float], int]:
+        self._pipe.send("what came?")
+        answer: tuple[dict[str, float], int] = self._pipe.recv()
+        return answer
 
     def close(self) -> None:
         self._process.terminate()
@@ -92,6 +99,7 @@ class _Held:
         self._crowd = crowd
         self._told: dict[str, float] = {}
         self._held = 0
+        self._turned_away = 0
         self._all_held = asyncio.Event()
         if not crowd.count:
             self._all_held.set()
@@ -106,7 +114,7 @@ class _Held:
         await self._all_held.wait()
         pipe.send("held")
         while await asyncio.to_thread(pipe.recv):
-            pipe.send(self._told)
+            pipe.send((self._told, self._turned_away))
 
     async def _open(self, head: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection(self._host, self._port, limit=2**20)
@@ -133,16 +141,21 @@ class _Held:
             known = 'If-None-Match: W/"1"\r\n'
 
     async def _stream(self, job: str) -> None:
-        reader, writer = await self._open(f"GET /v1/jobs/{job}/events HTTP/1.1")
-        writer.write(b"\r\n")
         is_held = False
-        async for line in reader:
-            if not is_held and line.startswith(b"data:"):
-                is_held = True
-                self._count()
-            if b'"status":"canceled"' in line:
-                self._told[job] = time.monotonic()
-        writer.close()
+        while job not in self._told:
+            reader, writer = await self._open(f"GET /v1/jobs/{job}/events HTTP/1.1")
+            writer.write(b"Connection: close\r\n\r\n")
+            async for line in reader:
+                if not is_held and line.startswith(b"data:"):
+                    is_held = True
+                    self._count()
+                if b'"status":"canceled"' in line:
+                    self._told[job] = time.monotonic()
+                if line.startswith(b"Retry-After:"):
+                    # Of thousands that come at once, a few may find the database busy for too long.
+                    self._turned_away += 1
+                    await asyncio.sleep(float(line.split()[1]))
+            writer.close()
 
     async def _trickle(self, *, is_body: bool) -> None:
         """Send a request byte by byte, one a second; begin anew when the service has had enough."""
@@ -283,9 +296,11 @@ def _told_after_ms(url: str, holder: Holder, jobs: Sequence[str]) -> list[float]
 def _more(report: Report, stack: Stack, effort: Effort) -> None:
     """Find how many streams one process holds beside the same submits."""
     for count in _MANY if not effort.is_trial else _MANY[:1]:
-        with held(stack, Crowd(streams=count)):
+        with held(stack, Crowd(streams=count)) as (holder, _):
             samples = submits_ms(stack.url, max(2.0, _PHASE_S * effort.share))
+            turned_away = holder.turned_away()
         report.add(f"submit p99, beside {count:,} streams", [quantile(samples, 0.99)], "ms")
+        report.add(f"of {count:,} streams that came at once, told to come back", [turned_away], "streams")
 
 
 def _memory(stack: Stack) -> int:
