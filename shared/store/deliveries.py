@@ -154,12 +154,6 @@ class Deliveries(Edge):
         state = DeliveryState.FAILED if retry_in is None else DeliveryState.PENDING
         return self._note(message, done, state, retry_in)
 
-    def delivery_backlog(self, limit: int = 10_000) -> tuple[int, timedelta]:
-        """Return how many messages are to be sent, counted up to a limit, and how long one is overdue."""
-        with self._database.read() as connection:
-            row: Sequence[int | None] = _BACKLOG.run(connection, {"most": limit}).one()
-        return row[0] or 0, timedelta(milliseconds=max(row[1] or 0, 0))
-
     def deliveries_of(self, tenant: TenantId, job_id: JobId) -> list[DeliveryLog]:
         """Return what was told of a job, or is to be, the oldest first; some of it outlives the job.
 
@@ -289,17 +283,6 @@ def _due(dialect: str) -> ClauseElement:
     )
 
 
-def _backlog(_: str) -> ClauseElement:
-    due = (
-        select(deliveries.c.next_at)
-        .where(deliveries.c.next_at.is_not(None))
-        .order_by(deliveries.c.next_at)
-        .limit(bindparam("most"))
-        .subquery()
-    )
-    return select(func.count(), now() - func.min(due.c.next_at)).select_from(due)
-
-
 def _note(dialect: str) -> ClauseElement:
     is_open = cast(bindparam("reached"), Text) == DeliveryState.PENDING.value
     return (
@@ -328,7 +311,6 @@ def _longer_log(dialect: str) -> ColumnElement[Any]:
 
 #: Messages that are due, but for those on the lanes of the JSON array `full`.
 _DUE = Statement(_due)
-_BACKLOG = Statement(_backlog)
 _WELL = Statement(
     lambda _: (
         update(webhooks)
